@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The link: the connection to the platform with one channel per authority.
+ *
+ * It is told which authorities exist, bootstraps each of them by itself (bootstrap.c, at most 8 at once, retried
+ * per W.4), shares one transport among all whose answers name the same url, and turns messages into offers and
+ * requests (channel.c, request.c). It says where it stands through LinkEvents and authority_set_link. Main thread;
+ * S/MIME runs on its crypto workers. */
+
+#include "daemon/ca/authority.h"
+#include "daemon/config.h"
+#include "daemon/link/identity.h"
+#include "daemon/link/journal.h"
+
+typedef struct Link Link;
+
+typedef enum LinkState {
+    LINK_UNCONFIGURED, /* no trust anchor, or no authority */
+    LINK_OFFLINE,
+    LINK_BOOTSTRAPPING,
+    LINK_CONNECTING,
+    LINK_CONNECTED,
+    LINK_BACKING_OFF,
+} LinkState;
+
+typedef struct LinkEvents {
+    void (*changed)(Link *link, void *userdata); /* state, message, next attempt, transport */
+    /* A request was answered with success. |kind|: "csr" "crl" "cms"; |result|: what was made, one line. */
+    void (*signed_request)(Link *link, Authority *authority, const char *siguuid, const char *kind,
+                           const char *result, void *userdata);
+    /* A request was refused or failed, whether or not the platform gets an answer. */
+    void (*denied_request)(Link *link, Authority *authority, const char *siguuid, const char *kind,
+                           const char *reason, void *userdata);
+    void *userdata;
+} LinkEvents;
+
+/* |config|, |identity| and |journal| outlive the link. */
+Link *link_new(const Config *config, Identity *identity, Journal *journal, const LinkEvents *events);
+void link_free(Link *link);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Link, link_free)
+
+void link_add_authority(Link *link, Authority *authority);
+void link_remove_authority(Link *link, Authority *authority);
+/* Reads the trust anchor again and tries everything that waits at once. |config| replaces the old one. */
+void link_reload(Link *link, const Config *config);
+
+LinkState link_state(const Link *link);
+const char *link_state_to_string(LinkState state);
+const char *link_message(const Link *link);
+const char *link_transport(const Link *link); /* "websocket" or "" */
+gint64 link_next_attempt(const Link *link);   /* µs since the epoch, 0 = none */
+guint link_connected(const Link *link);       /* authorities */

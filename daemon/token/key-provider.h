@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Makes a key whose signatures come from a token an EVP_PKEY: an in-process OpenSSL 3 provider in a library
+ * context of its own, so that X509_sign, CMS_sign and EVP_DigestSign of the application work with it unchanged.
+ * Hashing and everything public stays with OpenSSL's default provider; the private operation alone reaches the
+ * callback. Ed25519 over PKCS#11 needs it now (libp11 lacks it), YubiKey and Cloud KMS next. */
+
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef enum KeyOperation {
+    KEY_OPERATION_RSA_BLOCK,       /* input: a padded block as long as the modulus */
+    KEY_OPERATION_ECDSA_DIGEST,    /* input: the digest; output: DER ECDSA-Sig-Value */
+    KEY_OPERATION_EDDSA_MESSAGE,   /* input: the whole message; output: 64 bytes */
+} KeyOperation;
+
+/* Makes one signature, possibly on several threads at once. |*size| is the room at |signature| and becomes the
+ * length. To explain a failure: ERR_raise_data(ERR_LIB_USER, 1, "…"). */
+typedef bool (*KeySignFunc)(void *userdata, KeyOperation operation, const unsigned char *input,
+                            size_t input_size, unsigned char *signature, size_t *size);
+
+/* A private key for the public key |public_key| (RSA, EC or Ed25519). |release| runs on |userdata| with the last
+ * reference. NULL with OpenSSL's error queue filled on failure, and |release| is not called then. */
+EVP_PKEY *key_provider_key(EVP_PKEY *public_key, KeySignFunc sign, void *userdata, void (*release)(void *));
