@@ -42,6 +42,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Link, link_free)
 
 void link_add_authority(Link *link, Authority *authority);
 void link_remove_authority(Link *link, Authority *authority);
+/* Its slots, its token or its PIN changed: what failed for lack of a signature is tried again at once. */
+void link_authority_changed(Link *link, Authority *authority);
 /* Reads the trust anchor again and tries everything that waits at once. |config| replaces the old one. */
 void link_reload(Link *link, const Config *config);
 
