@@ -20,6 +20,7 @@ typedef enum TransportState {
     TRANSPORT_CONNECTING,
     TRANSPORT_CONNECTED, /* handshake and hello are answered */
     TRANSPORT_BACKING_OFF,
+    TRANSPORT_OFFLINE, /* as BACKING_OFF; the last attempt found no route to the platform */
 } TransportState;
 
 typedef enum TransportRefusal {

@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The WebSocket transport: the channels it is to carry, an outbox, and one stream after the other.
+ *
+ * Its life is a circle: attempt (handshake, hello, welcome) → connected → lost → waiting → attempt. Whatever ends a
+ * stream goes through lose(), which is the only place that decides when the next attempt is due. Channels that the
+ * platform refused stay in the table, so that their answers are kept, but are not asked for again until they come with
+ * a new token.
+ *
+ * Callbacks may do anything, also free the transport: the struct is counted, and after free nobody is called. */
+
+#include "daemon/link/websocket.h"
+
+#include "daemon/link/backoff.h"
+#include "daemon/link/frame.h"
+#include "daemon/link/https.h"
+#include "daemon/link/outbox.h"
+#include "daemon/link/websocket-stream.h"
+#include "daemon/log.h"
+#include "iothsm-build.h"
+
+#define CLOSE_REPLACED 4001
+#define CLOSE_TRY_LATER 1013
+
+const WebsocketTimes WEBSOCKET_TIMES = {
+    .ping_s = 20,
+    .handshake_ms = 30 * 1000,
+    .welcome_ms = 10 * 1000,
+    .silence_ms = 50 * 1000,
+    .backoff_floor_ms = 1000,
+    .backoff_ceiling_ms = 60 * 1000,
+    .settled_ms = 60 * 1000,
+    .replaced_ms = 60 * 1000,
+    .later_ms = 5 * 1000,
+    .slower_ms = 5 * 1000,
+};
+
+typedef struct Subscription {
+    char *channel;
+    char *token;
+    char *since;   /* or NULL */
+    bool asked;    /* on this connection */
+    bool open;     /* welcome said ok on this connection */
+    bool refused;  /* wants a new token first */
+} Subscription;
+
+typedef struct Websocket {
+    Transport base;
+    bool freed;
+    TransportEvents events;
+    WebsocketTimes times;
+    char *url;
+    char *uuid;
+    guint64 message_size;
+    SoupSession *session;
+    GNetworkMonitor *network;
+    gulong network_handler;
+    GHashTable *subscriptions; /* channel → Subscription */
+    Outbox outbox;
+    Backoff backoff;
+    gint64 not_before; /* the platform's wish: no attempt before this, whoever hurries; monotonic µs */
+    guint attempt_timer;
+    guint flush_source;
+
+    WebsocketStream *stream; /* NULL: waiting, or nothing wanted */
+    guint64 generation;      /* counts streams */
+    bool welcomed;
+    gint64 welcomed_at;
+    guint64 last_seq;
+    bool paused; /* rate-limited */
+    guint welcome_timer;
+    guint pause_timer;
+} Websocket;
+
+static void start_attempt(Websocket *ws);
+static void lose(Websocket *ws, guint say, const char *reason, bool offline, gint64 wait_ms);
+
+static Websocket *websocket_ref(Websocket *ws)
+{
+    return g_rc_box_acquire(ws);
+}
+
+static void websocket_unref(Websocket *ws)
+{
+    g_rc_box_release(ws);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Websocket, websocket_unref)
+
+static void subscription_free(void *data)
+{
+    Subscription *subscription = data;
+    g_free(subscription->channel);
+    g_free(subscription->token);
+    g_free(subscription->since);
+    g_free(subscription);
+}
+
+/* --- what the link is told ------------------------------------------------------------------------------------ */
+
+static void tell_state(Websocket *ws, TransportState state, const char *message, gint64 wait_ms)
+{
+    if (!ws->freed) {
+        gint64 next = wait_ms < 0 ? 0 : g_get_real_time() + wait_ms * 1000;
+        ws->events.state(&ws->base, state, message, next, ws->events.userdata);
+    }
+}
+
+static void tell_refused(Websocket *ws, const char *channel, TransportRefusal refusal, const char *reason)
+{
+    if (!ws->freed) {
+        ws->events.refused(&ws->base, channel, refusal, reason, ws->events.userdata);
+    }
+}
+
+static void finish(Websocket *ws, Publication *publication, TransportOutcome outcome, const char *reason)
+{
+    if (ws->freed) {
+        publication->done = NULL;
+    }
+    publication_finish(publication, outcome, reason);
+}
+
+static void finish_all(Websocket *ws, GQueue *publications, TransportOutcome outcome, const char *reason)
+{
+    Publication *publication;
+    while ((publication = g_queue_pop_head(publications))) {
+        finish(ws, publication, outcome, reason);
+    }
+}
+
+/* --- subscriptions -------------------------------------------------------------------------------------------- */
+
+static bool anything_wanted(const Websocket *ws)
+{
+    GHashTableIter iter;
+    void *value;
+    g_hash_table_iter_init(&iter, ws->subscriptions);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        if (!((Subscription *)value)->refused) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void refuse(Websocket *ws, const char *channel, TransportRefusal refusal, const char *reason)
+{
+    Subscription *subscription = ws->freed ? NULL : g_hash_table_lookup(ws->subscriptions, channel);
+    if (!subscription || subscription->refused) {
+        return;
+    }
+    subscription->refused = true;
+    subscription->open = false;
+    /* |channel| may be the subscription's own text. */
+    g_autofree char *name = g_strdup(channel);
+    tell_refused(ws, name, refusal, reason);
+}
+
+static void refuse_all(Websocket *ws, const char *reason)
+{
+    guint size;
+    g_autofree char **channels = (char **)g_hash_table_get_keys_as_array(ws->subscriptions, &size);
+    for (guint i = 0; i < size; i++) {
+        channels[i] = g_strdup(channels[i]);
+    }
+    for (guint i = 0; i < size; i++) {
+        refuse(ws, channels[i], TRANSPORT_REFUSED_TOKEN, reason);
+        g_free(channels[i]);
+    }
+}
+
+static void send_text(Websocket *ws, const char *text)
+{
+    g_autoptr(GBytes) frame = g_bytes_new(text, strlen(text));
+    websocket_stream_send(ws->stream, frame);
+}
+
+/* Says hello or subscribe for everything that was not asked for on this connection. */
+static void ask(Websocket *ws, bool hello)
+{
+    g_autoptr(GArray) channels = g_array_new(FALSE, FALSE, sizeof(FrameSubscription));
+    GHashTableIter iter;
+    void *value;
+    g_hash_table_iter_init(&iter, ws->subscriptions);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        Subscription *subscription = value;
+        if (!subscription->refused && !subscription->asked) {
+            FrameSubscription row = {subscription->channel, subscription->token, subscription->since};
+            g_array_append_val(channels, row);
+            subscription->asked = true;
+        }
+    }
+    if (!hello && channels->len == 0) {
+        return;
+    }
+    const FrameSubscription *rows = (const FrameSubscription *)(void *)channels->data;
+    g_autofree char *frame = hello ? frame_hello(ws->uuid, "iothsm/" IOTHSM_VERSION, rows, channels->len)
+                                   : frame_subscribe(rows, channels->len);
+    send_text(ws, frame);
+}
+
+/* --- publishing ----------------------------------------------------------------------------------------------- */
+
+static bool send_publication(Websocket *ws, Publication *publication, GQueue *too_large)
+{
+    Subscription *subscription = g_hash_table_lookup(ws->subscriptions, publication->channel);
+    if (!subscription->open || !ws->welcomed || ws->paused || !websocket_stream_is_open(ws->stream)) {
+        return false;
+    }
+    g_autoptr(GBytes) frame = frame_publish(publication->channel, ws->last_seq + 1, publication->envelope);
+    if (g_bytes_get_size(frame) > ws->message_size) {
+        g_queue_push_tail(too_large, publication);
+        return true;
+    }
+    publication->seq = ++ws->last_seq;
+    g_queue_push_tail(&ws->outbox.sent, publication);
+    websocket_stream_send(ws->stream, frame);
+    return true;
+}
+
+static void flush(Websocket *ws)
+{
+    GQueue orphaned = G_QUEUE_INIT, expired = G_QUEUE_INIT, too_large = G_QUEUE_INIT;
+    gint64 now = g_get_monotonic_time();
+
+    for (GList *link = ws->outbox.waiting.head, *next; link; link = next) {
+        next = link->next;
+        Publication *publication = link->data;
+        bool gone = true;
+        if (!g_hash_table_contains(ws->subscriptions, publication->channel)) {
+            g_queue_push_tail(&orphaned, publication);
+        } else if (publication->expires <= now) {
+            g_queue_push_tail(&expired, publication);
+        } else if (g_bytes_get_size(publication->envelope) >= ws->message_size) {
+            g_queue_push_tail(&too_large, publication);
+        } else {
+            gone = send_publication(ws, publication, &too_large);
+        }
+        if (gone) {
+            g_queue_delete_link(&ws->outbox.waiting, link);
+        }
+    }
+    finish_all(ws, &orphaned, TRANSPORT_DROPPED, "its channel is gone");
+    finish_all(ws, &expired, TRANSPORT_DROPPED, "its time ran out");
+    finish_all(ws, &too_large, TRANSPORT_TOO_LARGE, "larger than MessageSize= allows");
+}
+
+static gboolean on_flush(void *userdata)
+{
+    g_autoptr(Websocket) ws = websocket_ref(userdata);
+    ws->flush_source = 0;
+    flush(ws);
+    return G_SOURCE_REMOVE;
+}
+
+/* Publishing is never done from inside the caller's call: |done| may come of it. */
+static void flush_soon(Websocket *ws)
+{
+    if (!ws->flush_source && !ws->freed) {
+        ws->flush_source = g_idle_add_full(G_PRIORITY_DEFAULT, on_flush, ws, NULL);
+    }
+}
+
+static gboolean on_pause_over(void *userdata)
+{
+    Websocket *ws = userdata;
+    ws->pause_timer = 0;
+    ws->paused = false;
+    flush_soon(ws);
+    return G_SOURCE_REMOVE;
+}
+
+/* --- frames --------------------------------------------------------------------------------------------------- */
+
+static void on_welcome(Websocket *ws, const Frame *frame)
+{
+    if (!ws->welcomed) {
+        g_clear_handle_id(&ws->welcome_timer, g_source_remove);
+        ws->welcomed = true;
+        ws->welcomed_at = g_get_monotonic_time();
+        tell_state(ws, TRANSPORT_CONNECTED, "", -1);
+    }
+    guint64 generation = ws->generation;
+    for (guint i = 0; i < frame->channels->len && !ws->freed && ws->generation == generation; i++) {
+        const FrameChannel *row = g_ptr_array_index(frame->channels, i);
+        Subscription *subscription = g_hash_table_lookup(ws->subscriptions, row->id);
+        if (!subscription || !subscription->asked) {
+            continue;
+        }
+        if (row->ok) {
+            subscription->open = true;
+            ws->events.subscribed(&ws->base, row->id, row->missed, ws->events.userdata);
+        } else {
+            refuse(ws, row->id,
+                   frame_reason_wants_bootstrap(row->reason) ? TRANSPORT_REFUSED_TOKEN : TRANSPORT_REFUSED_OTHER,
+                   row->reason ? row->reason : "no reason given");
+        }
+    }
+    flush_soon(ws);
+}
+
+static void pause_publishing(Websocket *ws, guint64 seq)
+{
+    Publication *publication = outbox_take_sent(&ws->outbox, seq);
+    if (publication) {
+        g_queue_push_head(&ws->outbox.waiting, publication);
+    }
+    ws->paused = true;
+    g_clear_handle_id(&ws->pause_timer, g_source_remove);
+    ws->pause_timer = g_timeout_add((guint)ws->times.slower_ms, on_pause_over, ws);
+}
+
+static void on_error_frame(Websocket *ws, const Frame *frame)
+{
+    Publication *publication = NULL;
+    switch (frame->code) {
+    case FRAME_ERROR_RATE_LIMITED:
+        pause_publishing(ws, frame->seq);
+        return;
+    case FRAME_ERROR_SHUTTING_DOWN:
+        lose(ws, SOUP_WEBSOCKET_CLOSE_NORMAL, frame->reason, false, ws->times.later_ms);
+        return;
+    case FRAME_ERROR_BAD_TOKEN:
+    case FRAME_ERROR_UNKNOWN_CHANNEL:
+        publication = outbox_take_sent(&ws->outbox, frame->seq);
+        if (publication) {
+            /* Not held by the platform: it waits for the channel's new token. */
+            g_queue_push_head(&ws->outbox.waiting, publication);
+        }
+        if (frame->channel || publication) {
+            refuse(ws, frame->channel ? frame->channel : publication->channel, TRANSPORT_REFUSED_TOKEN,
+                   frame->reason);
+        }
+        return;
+    case FRAME_ERROR_TOO_LARGE:
+    case FRAME_ERROR_BAD_FRAME:
+    case FRAME_ERROR_UNKNOWN:
+        log_warning("The platform refused a frame: %s", frame->reason);
+        publication = outbox_take_sent(&ws->outbox, frame->seq);
+        if (publication) {
+            finish(ws, publication,
+                   frame->code == FRAME_ERROR_TOO_LARGE ? TRANSPORT_TOO_LARGE : TRANSPORT_DROPPED, frame->reason);
+        }
+        return;
+    }
+}
+
+static void on_message_frame(Websocket *ws, const Frame *frame)
+{
+    Subscription *subscription = g_hash_table_lookup(ws->subscriptions, frame->message->channel);
+    if (subscription && subscription->open) {
+        ws->events.message(&ws->base, frame->message, ws->events.userdata);
+    }
+}
+
+static void on_frame(const Frame *frame, void *userdata)
+{
+    g_autoptr(Websocket) ws = websocket_ref(userdata);
+    Publication *publication;
+    switch (frame->operation) {
+    case FRAME_WELCOME:
+        on_welcome(ws, frame);
+        break;
+    case FRAME_MESSAGE:
+        on_message_frame(ws, frame);
+        break;
+    case FRAME_PUBLISHED:
+        publication = outbox_take_sent(&ws->outbox, frame->seq);
+        if (publication) {
+            finish(ws, publication, TRANSPORT_PUBLISHED, "");
+        }
+        break;
+    case FRAME_ERROR:
+        on_error_frame(ws, frame);
+        break;
+    case FRAME_UNKNOWN:
+        break;
+    }
+}
+
+/* --- losing a connection -------------------------------------------------------------------------------------- */
+
+static gboolean on_attempt_due(void *userdata)
+{
+    Websocket *ws = userdata;
+    ws->attempt_timer = 0;
+    start_attempt(ws);
+    return G_SOURCE_REMOVE;
+}
+
+/* Waits |wait_ms| (-1: as the backoff says) or rests where no channel is wanted. */
+static void wait_for_attempt(Websocket *ws, TransportState state, const char *reason, gint64 wait_ms)
+{
+    if (wait_ms < 0) {
+        wait_ms = backoff_next(&ws->backoff);
+    }
+    g_clear_handle_id(&ws->attempt_timer, g_source_remove);
+    if (!anything_wanted(ws)) {
+        ws->not_before = MAX(ws->not_before, g_get_monotonic_time() + wait_ms * 1000);
+        tell_state(ws, TRANSPORT_IDLE, reason, -1);
+        return;
+    }
+    ws->attempt_timer = g_timeout_add((guint)wait_ms, on_attempt_due, ws);
+    tell_state(ws, state, reason, wait_ms);
+}
+
+/* Everything that belongs to one stream ends here. */
+static void drop_stream(Websocket *ws, guint close_code, const char *reason)
+{
+    ws->generation++;
+    g_clear_handle_id(&ws->welcome_timer, g_source_remove);
+    g_clear_handle_id(&ws->pause_timer, g_source_remove);
+    ws->welcomed = false;
+    ws->paused = false;
+    ws->last_seq = 0;
+    outbox_rewind(&ws->outbox);
+    websocket_stream_free(g_steal_pointer(&ws->stream), close_code, reason);
+
+    GHashTableIter iter;
+    void *value;
+    g_hash_table_iter_init(&iter, ws->subscriptions);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        Subscription *subscription = value;
+        subscription->asked = false;
+        subscription->open = false;
+    }
+}
+
+/* |say| is the close code for the platform, where it can still hear us. |wait_ms|: until the next attempt, -1 = as the
+ * backoff says. */
+static void lose(Websocket *ws, guint say, const char *reason, bool offline, gint64 wait_ms)
+{
+    if (ws->freed) {
+        return;
+    }
+    g_autofree char *words = g_strdup(reason); /* |reason| may be the stream's own */
+    bool was_connected = ws->welcomed;
+    if (was_connected && g_get_monotonic_time() - ws->welcomed_at >= ws->times.settled_ms * 1000) {
+        backoff_reset(&ws->backoff);
+    }
+    drop_stream(ws, say, words);
+    if (was_connected && !ws->freed) {
+        ws->events.lost(&ws->base, words, ws->events.userdata);
+    }
+    if (!ws->freed && !ws->stream) {
+        wait_for_attempt(ws, offline ? TRANSPORT_OFFLINE : TRANSPORT_BACKING_OFF, words, wait_ms);
+    }
+}
+
+static void on_ended(const WebsocketEnd *end, void *userdata)
+{
+    g_autoptr(Websocket) ws = websocket_ref(userdata);
+    gint64 wait_ms = -1;
+    switch (end->close_code) {
+    case CLOSE_REPLACED:
+        wait_ms = ws->times.replaced_ms;
+        ws->not_before = g_get_monotonic_time() + wait_ms * 1000;
+        lose(ws, 0, "another agent with this agent's uuid has connected and keeps the link", false, wait_ms);
+        return;
+    case CLOSE_TRY_LATER:
+        wait_ms = MAX(ws->times.later_ms, backoff_next(&ws->backoff));
+        ws->not_before = g_get_monotonic_time() + ws->times.later_ms * 1000;
+        break;
+    case SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION:
+        refuse_all(ws, end->reason);
+        break;
+    default:
+        break;
+    }
+    lose(ws, 0, end->reason, end->offline, wait_ms);
+}
+
+static gboolean on_no_welcome(void *userdata)
+{
+    g_autoptr(Websocket) ws = websocket_ref(userdata);
+    ws->welcome_timer = 0;
+    lose(ws, SOUP_WEBSOCKET_CLOSE_GOING_AWAY, "the platform did not answer the hello in time", false, -1);
+    return G_SOURCE_REMOVE;
+}
+
+static void on_opened(void *userdata)
+{
+    g_autoptr(Websocket) ws = websocket_ref(userdata);
+    ws->welcome_timer = g_timeout_add((guint)ws->times.welcome_ms, on_no_welcome, ws);
+    ask(ws, true);
+}
+
+static void start_attempt(Websocket *ws)
+{
+    g_clear_handle_id(&ws->attempt_timer, g_source_remove);
+    const WebsocketStreamEvents events = {
+        .opened = on_opened,
+        .frame = on_frame,
+        .ended = on_ended,
+        .userdata = ws,
+    };
+    ws->stream = websocket_stream_new(ws->session, ws->url, ws->message_size, &ws->times, &events);
+    tell_state(ws, TRANSPORT_CONNECTING, "", -1);
+}
+
+/* As soon as the platform's own wish (4001, 1013) allows it. */
+static void attempt_soon(Websocket *ws)
+{
+    if (ws->stream || !anything_wanted(ws)) {
+        return;
+    }
+    gint64 wait_ms = (ws->not_before - g_get_monotonic_time() + 999) / 1000;
+    if (wait_ms > 0) {
+        wait_for_attempt(ws, TRANSPORT_BACKING_OFF, "waiting as the platform asked", wait_ms);
+        return;
+    }
+    start_attempt(ws);
+}
+
+/* --- the transport's table ------------------------------------------------------------------------------------ */
+
+static void websocket_subscribe(Transport *transport, const char *channel, const char *token, const char *since)
+{
+    Websocket *ws = (Websocket *)transport;
+    Subscription *subscription = g_hash_table_lookup(ws->subscriptions, channel);
+    if (!subscription) {
+        subscription = g_new0(Subscription, 1);
+        subscription->channel = g_strdup(channel);
+        g_hash_table_insert(ws->subscriptions, subscription->channel, subscription);
+    }
+    g_free(subscription->token);
+    g_free(subscription->since);
+    subscription->token = g_strdup(token);
+    subscription->since = g_strdup(since);
+    subscription->refused = false;
+    if (!ws->stream) {
+        if (!ws->attempt_timer) {
+            attempt_soon(ws);
+        }
+        return;
+    }
+    subscription->asked = subscription->open;
+    if (websocket_stream_is_open(ws->stream)) {
+        ask(ws, false);
+    }
+}
+
+static void websocket_unsubscribe(Transport *transport, const char *channel)
+{
+    Websocket *ws = (Websocket *)transport;
+    Subscription *subscription = g_hash_table_lookup(ws->subscriptions, channel);
+    if (!subscription) {
+        return;
+    }
+    if (subscription->asked) {
+        g_autofree char *frame = frame_unsubscribe(channel);
+        send_text(ws, frame);
+    }
+    GQueue orphaned = G_QUEUE_INIT;
+    outbox_take_channel(&ws->outbox, channel, &orphaned);
+    Publication *publication;
+    while ((publication = g_queue_pop_head(&orphaned))) {
+        publication->seq = 0;
+        g_queue_push_tail(&ws->outbox.waiting, publication);
+    }
+    g_hash_table_remove(ws->subscriptions, channel);
+    flush_soon(ws); /* says of the orphaned that their channel is gone */
+}
+
+static void websocket_publish(Transport *transport, const char *channel, GBytes *envelope, gint64 expires,
+                              TransportPublishedFunc done, void *userdata)
+{
+    Websocket *ws = (Websocket *)transport;
+    g_queue_push_tail(&ws->outbox.waiting, publication_new(channel, envelope, expires, done, userdata));
+    flush_soon(ws);
+}
+
+static void websocket_set_since(Transport *transport, const char *channel, const char *message_id)
+{
+    Websocket *ws = (Websocket *)transport;
+    Subscription *subscription = g_hash_table_lookup(ws->subscriptions, channel);
+    if (subscription) {
+        g_free(subscription->since);
+        subscription->since = g_strdup(message_id);
+    }
+}
+
+static void websocket_hurry(Transport *transport)
+{
+    attempt_soon((Websocket *)transport);
+}
+
+static void on_network_changed(GNetworkMonitor *network, gboolean available, void *userdata)
+{
+    if (available) {
+        attempt_soon(userdata);
+    }
+}
+
+static void websocket_free(Transport *transport)
+{
+    Websocket *ws = (Websocket *)transport;
+    ws->freed = true;
+    g_clear_signal_handler(&ws->network_handler, ws->network);
+    g_clear_handle_id(&ws->attempt_timer, g_source_remove);
+    g_clear_handle_id(&ws->flush_source, g_source_remove);
+    drop_stream(ws, SOUP_WEBSOCKET_CLOSE_NORMAL, NULL);
+    outbox_clear(&ws->outbox);
+    g_clear_pointer(&ws->subscriptions, g_hash_table_unref);
+    g_clear_object(&ws->session);
+    g_clear_pointer(&ws->url, g_free);
+    g_clear_pointer(&ws->uuid, g_free);
+    websocket_unref(ws);
+}
+
+static const TransportClass websocket_class = {
+    .name = "websocket",
+    .free = websocket_free,
+    .subscribe = websocket_subscribe,
+    .unsubscribe = websocket_unsubscribe,
+    .publish = websocket_publish,
+    .hurry = websocket_hurry,
+    .set_since = websocket_set_since,
+};
+
+Transport *websocket_transport_new_with_times(const char *url, const char *tls_ca, const char *uuid,
+                                              guint64 message_size, const WebsocketTimes *times,
+                                              const TransportEvents *events, GError **error)
+{
+    if (!https_url_is_allowed(url, "wss", "ws", error)) {
+        return NULL;
+    }
+    g_autoptr(SoupSession) session = https_session_new(tls_ca, error);
+    if (!session) {
+        return NULL;
+    }
+    Websocket *ws = g_rc_box_new0(Websocket);
+    ws->base.class = &websocket_class;
+    ws->events = *events;
+    ws->times = *times;
+    ws->url = g_strdup(url);
+    ws->uuid = g_strdup(uuid);
+    ws->message_size = message_size;
+    ws->session = g_steal_pointer(&session);
+    ws->network = g_network_monitor_get_default();
+    ws->network_handler = g_signal_connect(ws->network, "network-changed", G_CALLBACK(on_network_changed), ws);
+    ws->subscriptions = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, subscription_free);
+    ws->outbox = (Outbox)OUTBOX_INIT;
+    ws->backoff = BACKOFF_INIT(times->backoff_floor_ms, times->backoff_ceiling_ms);
+    return &ws->base;
+}
+
+Transport *websocket_transport_new(const char *url, const char *tls_ca, const char *uuid, guint64 message_size,
+                                   const TransportEvents *events, GError **error)
+{
+    return websocket_transport_new_with_times(url, tls_ca, uuid, message_size, &WEBSOCKET_TIMES, events, error);
+}
