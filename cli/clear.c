@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* `clear`: a slot's key and certificate are destroyed. */
+
+#include "cli/acts.h"
+
+static gboolean yes;
+
+static const GOptionEntry options[] = {
+    {"yes", 'y', 0, G_OPTION_ARG_NONE, &yes, "Do not ask whether it is meant", NULL},
+    {NULL},
+};
+
+static bool run_clear(Cli *cli, char **arguments, GError **error)
+{
+    g_autoptr(Inventory) inventory = inventory_read(cli->client, error);
+    InventorySlot *slot = inventory ? inventory_find_slot(inventory, arguments[0], error) : NULL;
+    if (!slot)
+        return false;
+    const char *subject = property_text(slot->properties, "subject");
+    g_autofree char *title = inventory_slot_title(slot);
+    g_autofree char *question = g_strdup_printf("Destroy the %s key in slot %s%s%s for ever?",
+                                                property_text(slot->properties, "keyType"), title,
+                                                *subject ? ", which is " : "", subject);
+    if (!act_confirm(cli->client, yes, question, error))
+        return false;
+    g_autoptr(sd_bus_message) reply = client_invoke(cli->client, slot->path, BUS_SLOT, "Clear", error, "");
+    if (!reply)
+        return false;
+    cli_done(cli,
+             cli_object("token", property_text(slot->token->properties, "serial"), "slot",
+                        property_text(slot->properties, "name"), NULL),
+             "Cleared slot %s", title);
+    return true;
+}
+
+const Verb verb_clear = {
+    .name = "clear",
+    .arguments = "TOKEN/SLOT",
+    .summary = "Destroy the key and the certificate in a slot",
+    .n_arguments_min = 1,
+    .n_arguments_max = 1,
+    .options = options,
+    .run = run_clear,
+};
