@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What token.c, token-pin.c, token-keys.c and slot.c know of each other: the token, its driver, and the act.
+ *
+ * An act is one thing done to a token on its worker: run it, read the token again, take over what was read on
+ * the main thread, say that it is done. Its inputs are set before it is submitted; its results are written by
+ * the thread and read by the main thread once |finished| is set. */
+
+#include "daemon/token/slot.h"
+
+/* The backend and what its jobs need besides, alive until the last job has let go. */
+typedef struct Driver {
+    gint references; /* atomic */
+    gint probes;     /* atomic: how many were begun */
+    Backend *backend;
+    char *serial;
+    PinStore *store;
+} Driver;
+
+Driver *driver_ref(Driver *driver);
+void driver_unref(Driver *driver);
+
+/* What an act found out about the PIN that it had in hand. */
+typedef enum PinVerdict { PIN_NOT_TRIED, PIN_ACCEPTED, PIN_REFUSED, PIN_FORGOTTEN } PinVerdict;
+
+typedef struct Act Act;
+typedef bool (*ActRunFunc)(Act *act, GCancellable *cancelled, GError **error);
+
+struct Act {
+    Token *token; /* for the main thread only */
+    Driver *driver;
+    ActRunFunc run; /* NULL: read the token again, that is all */
+    /* Inputs */
+    char *operation; /* what a person asked for, in words; NULL: nothing to show */
+    char *slot;
+    KeyType key_type;
+    char *label;
+    char *pin_policy;
+    char *touch_policy;
+    Secret *secret; /* PIN, old PIN, PUK or PEM */
+    Secret *other;  /* new PIN or passphrase; may be NULL */
+    bool persist;
+    X509 *certificate;
+    DoneFunc done;
+    TextDoneFunc text_done; /* instead of |done|: gets |slot| */
+    void *userdata;
+    /* Results */
+    gint finished; /* atomic: the thread is through */
+    TokenInfo *info;
+    gint probe; /* the number of the probe that made |info| */
+    PinVerdict verdict;
+    GError *failure; /* why the token could not be read */
+    char *note;      /* a sentence about the PIN that a person should see */
+    /* Main thread */
+    bool submitted;
+    bool applied;
+};
+
+Act *act_new(Token *token, ActRunFunc run);
+/* Takes |act|. Never calls back from inside. */
+void act_submit(Act *act, GCancellable *cancellable);
+/* Ends |act| without having run it, with |error|, which is taken. */
+void act_refuse(Act *act, GError *error);
+
+struct Token {
+    guint references;
+    Driver *driver;
+    Worker *worker; /* NULL: gone */
+    Source *source;
+    TokenEvents events;
+    bool gone;
+    bool probed;       /* |info| is from the token */
+    gint probe;        /* the number of the probe behind |info| */
+    TokenInfo *info;   /* never NULL */
+    bool refreshing;   /* a read without anything else is under way */
+    bool pin_refused;  /* the PIN we know was refused */
+    char *failure;     /* why the token can't be read, or NULL */
+    char *pin_note;    /* or NULL */
+    GPtrArray *slots;  /* Slot, by name */
+    GPtrArray *acts;   /* Act with an operation, in order of submission */
+};
+
+/* Slots, by token.c. A token owns its listed slots without a reference to itself; a reference from outside
+ * holds the token, too. */
+Slot *slot_new(Token *token, SlotInfo *info);
+/* The token lets go: the slot lives on for those who hold it, and answers TOKEN_GONE or SLOT_EMPTY. */
+void slot_unlist(Slot *slot);
+/* Takes |info| (transfer full) and says whether it tells something new. */
+bool slot_update(Slot *slot, SlotInfo *info);

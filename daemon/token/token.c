@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The token's life, what is known of it, and how an act comes back from the worker.
+ *
+ * With several threads two acts can read the token at nearly the same time and be handed back in the other order.
+ * Each probe has a number, and what an older probe saw never replaces what a newer one did. */
+
+#include "daemon/error.h"
+#include "daemon/token/token-private.h"
+#include <string.h>
+
+#define QUEUE_LENGTH 4096
+
+Driver *driver_ref(Driver *driver)
+{
+    g_atomic_int_inc(&driver->references);
+    return driver;
+}
+
+void driver_unref(Driver *driver)
+{
+    if (!driver || !g_atomic_int_dec_and_test(&driver->references))
+        return;
+    driver->backend->class->free(driver->backend);
+    g_free(driver->serial);
+    g_free(driver);
+}
+
+Token *token_new(Backend *backend, const char *serial, Source *source, PinStore *store, const TokenEvents *events)
+{
+    Token *token = g_new0(Token, 1);
+    token->references = 1;
+    token->driver = g_new0(Driver, 1);
+    *token->driver =
+        (Driver){.references = 1, .backend = backend, .serial = g_strdup(serial), .store = store};
+    guint threads = backend->class->threads ? backend->class->threads : g_get_num_processors();
+    token->worker = worker_new(serial, threads, QUEUE_LENGTH);
+    token->source = source;
+    token->events = *events;
+    token->info = token_info_new();
+    token->slots = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unlist);
+    token->acts = g_ptr_array_new();
+    return token;
+}
+
+Token *token_ref(Token *token)
+{
+    token->references++;
+    return token;
+}
+
+void token_unref(Token *token)
+{
+    if (!token || --token->references > 0)
+        return;
+    worker_close(g_steal_pointer(&token->worker));
+    g_ptr_array_unref(token->slots);
+    g_ptr_array_unref(token->acts);
+    token_info_free(token->info);
+    driver_unref(token->driver);
+    g_free(token->failure);
+    g_free(token->pin_note);
+    g_free(token);
+}
+
+static void token_changed(Token *token)
+{
+    if (token->events.changed)
+        token->events.changed(token, token->events.userdata);
+}
+
+static void remove_slot(Token *token, guint at)
+{
+    Slot *slot = slot_ref(g_ptr_array_index(token->slots, at));
+    g_ptr_array_remove_index(token->slots, at);
+    if (token->events.slot_removed)
+        token->events.slot_removed(token, slot, token->events.userdata);
+    slot_unref(slot);
+}
+
+static void leave(Token *token, void (*close)(Worker *worker))
+{
+    if (token->gone)
+        return;
+    token_ref(token);
+    token->gone = true;
+    close(g_steal_pointer(&token->worker));
+    while (token->slots->len > 0)
+        remove_slot(token, token->slots->len - 1);
+    token_changed(token);
+    token_unref(token);
+}
+
+void token_gone(Token *token)
+{
+    leave(token, worker_close);
+}
+
+void token_close_and_join(Token *token)
+{
+    leave(token, worker_close_and_join);
+}
+
+static int compare_infos(const void *one, const void *other)
+{
+    return strcmp((*(SlotInfo *const *)one)->name, (*(SlotInfo *const *)other)->name);
+}
+
+/* Both lists are ordered by name: one walk finds what came, went and changed. */
+static void apply_slots(Token *token, GPtrArray *infos)
+{
+    g_ptr_array_sort(infos, compare_infos);
+    guint at = 0;
+    for (guint i = 0; i < infos->len; i++) {
+        SlotInfo *info = g_ptr_array_index(infos, i);
+        g_ptr_array_index(infos, i) = NULL;
+        while (at < token->slots->len && strcmp(slot_name(token->slots->pdata[at]), info->name) < 0)
+            remove_slot(token, at);
+        if (at < token->slots->len && g_str_equal(slot_name(token->slots->pdata[at]), info->name)) {
+            Slot *slot = token->slots->pdata[at];
+            if (slot_update(slot, info) && token->events.slot_changed)
+                token->events.slot_changed(token, slot, token->events.userdata);
+        } else {
+            Slot *slot = slot_new(token, info);
+            g_ptr_array_insert(token->slots, (int)at, slot);
+            if (token->events.slot_added)
+                token->events.slot_added(token, slot, token->events.userdata);
+        }
+        at++;
+    }
+    while (at < token->slots->len)
+        remove_slot(token, at);
+}
+
+static void apply_verdict(Token *token, Act *act)
+{
+    if (act->verdict != PIN_NOT_TRIED)
+        token->pin_refused = act->verdict == PIN_REFUSED;
+    if (act->verdict != PIN_NOT_TRIED || act->note) {
+        g_free(token->pin_note);
+        token->pin_note = g_steal_pointer(&act->note);
+    }
+}
+
+static void act_apply(Act *act)
+{
+    Token *token = act->token;
+    if (act->applied)
+        return;
+    act->applied = true;
+    g_ptr_array_remove(token->acts, act);
+    if (!act->run)
+        token->refreshing = false;
+    if (token->gone)
+        return;
+    apply_verdict(token, act);
+    if (act->probe > token->probe) {
+        token->probe = act->probe;
+        g_clear_pointer(&token->failure, g_free);
+        if (act->info) {
+            token->probed = true;
+            token_info_free(token->info);
+            token->info = g_steal_pointer(&act->info);
+            apply_slots(token, token->info->slots);
+            g_ptr_array_set_size(token->info->slots, 0);
+        } else if (act->failure) {
+            token->failure = g_strdup(act->failure->message);
+        }
+    }
+    token_changed(token);
+}
+
+Act *act_new(Token *token, ActRunFunc run)
+{
+    Act *act = g_new0(Act, 1);
+    act->token = token_ref(token);
+    act->driver = driver_ref(token->driver);
+    act->run = run;
+    return act;
+}
+
+/* The last moment of an act, on the main thread. One that was given up while its thread went on has its results
+ * taken over here: what the token holds now is true, whoever waited for it. */
+static void act_free(void *data)
+{
+    Act *act = data;
+    if (g_atomic_int_get(&act->finished) || g_ptr_array_find(act->token->acts, act, NULL))
+        act_apply(act);
+    g_free(act->operation);
+    g_free(act->slot);
+    g_free(act->label);
+    g_free(act->pin_policy);
+    g_free(act->touch_policy);
+    secret_unref(act->secret);
+    secret_unref(act->other);
+    X509_free(act->certificate);
+    token_info_free(act->info);
+    g_clear_error(&act->failure);
+    g_free(act->note);
+    driver_unref(act->driver);
+    token_unref(act->token);
+    g_free(act);
+}
+
+static bool act_thread(void *data, GCancellable *cancelled, GError **error)
+{
+    Act *act = data;
+    Backend *backend = act->driver->backend;
+    bool done = !act->run || act->run(act, cancelled, error);
+    if (!act->info && !act->failure) {
+        act->probe = g_atomic_int_add(&act->driver->probes, 1) + 1;
+        act->info = backend->class->probe(backend, &act->failure);
+    }
+    if (!act->run && act->failure) {
+        g_propagate_error(error, g_error_copy(act->failure));
+        done = false;
+    }
+    g_atomic_int_set(&act->finished, 1);
+    return done;
+}
+
+static void act_report(Act *act, const GError *error)
+{
+    if (act->text_done)
+        act->text_done(error ? NULL : act->slot, error, act->userdata);
+    else if (act->done)
+        act->done(error, act->userdata);
+}
+
+static void act_done(const GError *error, void *userdata)
+{
+    Act *act = userdata;
+    if (g_atomic_int_get(&act->finished))
+        act_apply(act);
+    act_report(act, error);
+}
+
+typedef struct Refusal {
+    Act *act;
+    GError *error;
+} Refusal;
+
+static gboolean on_refusal(gpointer userdata)
+{
+    Refusal *refusal = userdata;
+    act_report(refusal->act, refusal->error);
+    act_free(refusal->act);
+    g_error_free(refusal->error);
+    g_free(refusal);
+    return G_SOURCE_REMOVE;
+}
+
+void act_refuse(Act *act, GError *error)
+{
+    Refusal *refusal = g_new0(Refusal, 1);
+    *refusal = (Refusal){.act = act, .error = error};
+    g_idle_add_full(G_PRIORITY_DEFAULT, on_refusal, refusal, NULL);
+}
+
+/* The worker lets go of a job that it did not take, too; that one still has somebody to tell. */
+static void act_let_go(void *data)
+{
+    Act *act = data;
+    if (act->submitted)
+        act_free(act);
+}
+
+void act_submit(Act *act, GCancellable *cancellable)
+{
+    Token *token = act->token;
+    g_autoptr(GError) error = NULL;
+    if (!token->worker) {
+        act_refuse(act, g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "Token %s is gone; plug it in again",
+                                    token->driver->serial));
+        return;
+    }
+    for (guint i = 0; act->slot && i < token->acts->len; i++) {
+        const Act *other = g_ptr_array_index(token->acts, i);
+        if (g_strcmp0(other->slot, act->slot) == 0) {
+            act_refuse(act, g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_BUSY,
+                                        "Slot %s of token %s is in use: %s; try again when that is over", act->slot,
+                                        token->driver->serial, other->operation));
+            return;
+        }
+    }
+    if (act->operation) {
+        g_ptr_array_add(token->acts, act);
+        token_changed(token);
+    }
+    act->submitted = worker_submit(token->worker, act_thread, act, act_let_go, WORKER_NO_DEADLINE, cancellable,
+                                   act_done, act, &error);
+    if (!act->submitted)
+        act_refuse(act, g_steal_pointer(&error));
+}
+
+void token_refresh(Token *token, DoneFunc done, void *userdata)
+{
+    if (!done && token->refreshing)
+        return;
+    Act *act = act_new(token, NULL);
+    token->refreshing = true;
+    act->done = done;
+    act->userdata = userdata;
+    act_submit(act, NULL);
+}
+
+Source *token_source(const Token *token)
+{
+    return token->source;
+}
+
+const char *token_kind(const Token *token)
+{
+    return token->driver->backend->class->kind;
+}
+
+const char *token_serial(const Token *token)
+{
+    return token->driver->serial;
+}
+
+static const char *or_empty(const char *text)
+{
+    return text ? text : "";
+}
+
+const char *token_label(const Token *token)
+{
+    return or_empty(token->info->label);
+}
+
+const char *token_model(const Token *token)
+{
+    return or_empty(token->info->model);
+}
+
+const char *token_firmware(const Token *token)
+{
+    return or_empty(token->info->firmware);
+}
+
+TokenState token_state(const Token *token)
+{
+    if (token->gone)
+        return TOKEN_STATE_GONE;
+    if (token->failure)
+        return TOKEN_STATE_FAILED;
+    if (!token->probed)
+        return TOKEN_STATE_STARTING;
+    return token->acts->len > 0 ? TOKEN_STATE_BUSY : TOKEN_STATE_READY;
+}
+
+const char *token_state_to_string(TokenState state)
+{
+    static const char *const names[] = {
+        [TOKEN_STATE_STARTING] = "starting",         [TOKEN_STATE_READY] = "ready",
+        [TOKEN_STATE_BUSY] = "busy",                 [TOKEN_STATE_TOUCH_NEEDED] = "touch-needed",
+        [TOKEN_STATE_DRAINING] = "draining",         [TOKEN_STATE_HELD] = "held",
+        [TOKEN_STATE_FAILED] = "failed",             [TOKEN_STATE_GONE] = "gone",
+    };
+    return names[state];
+}
+
+const char *token_message(const Token *token)
+{
+    if (token->gone)
+        return "The token is gone; plug it in again";
+    if (token->failure)
+        return token->failure;
+    if (token->pin_note)
+        return token->pin_note;
+    switch (token_pin_state(token)) {
+    case PIN_STATE_MISSING:
+        return token->probed ? "The PIN is not known; give it with: iothsmctl pin set" : "";
+    case PIN_STATE_WRONG:
+        return "The token refused the PIN; give the right one with: iothsmctl pin set";
+    case PIN_STATE_BLOCKED:
+        return "The PIN is blocked; unblock it with: iothsmctl pin unblock";
+    default:
+        return "";
+    }
+}
+
+const char *token_operation(const Token *token)
+{
+    return token->acts->len > 0 ? ((Act *)g_ptr_array_index(token->acts, 0))->operation : "";
+}
+
+double token_progress(const Token *token)
+{
+    return -1;
+}
+
+PinState token_pin_state(const Token *token)
+{
+    PinState state = token->info->pin_state;
+    if (!token->probed)
+        return PIN_STATE_MISSING;
+    return token->pin_refused && state == PIN_STATE_MISSING ? PIN_STATE_WRONG : state;
+}
+
+const char *pin_state_to_string(PinState state)
+{
+    static const char *const names[] = {
+        [PIN_STATE_NOT_NEEDED] = "not-needed", [PIN_STATE_MISSING] = "missing", [PIN_STATE_FACTORY] = "factory",
+        [PIN_STATE_SET] = "set",               [PIN_STATE_WRONG] = "wrong",     [PIN_STATE_BLOCKED] = "blocked",
+    };
+    return names[state];
+}
+
+int token_pin_retries(const Token *token)
+{
+    return token->info->pin_retries;
+}
+
+int token_puk_retries(const Token *token)
+{
+    return token->info->puk_retries;
+}
+
+const char *token_management_key_state(const Token *token)
+{
+    return token->info->management_key ? token->info->management_key : "not-needed";
+}
+
+static const char *const no_names[] = {NULL};
+
+const char *const *token_free_slots(const Token *token)
+{
+    return token->info->free_slots ? (const char *const *)token->info->free_slots : no_names;
+}
+
+const char *const *token_key_types(const Token *token)
+{
+    return token->info->key_types ? (const char *const *)token->info->key_types : no_names;
+}
+
+GPtrArray *token_slots(const Token *token)
+{
+    return token->slots;
+}
+
+Slot *token_find_slot(const Token *token, const char *name)
+{
+    for (guint i = 0; i < token->slots->len; i++)
+        if (g_str_equal(slot_name(token->slots->pdata[i]), name))
+            return token->slots->pdata[i];
+    return NULL;
+}
+
+guint token_load(const Token *token)
+{
+    return token->worker ? worker_load(token->worker) : 0;
+}
