@@ -219,15 +219,13 @@ EnvelopeSigned *envelope_verify(const char *smime, gsize size, const EnvelopeTru
 
     g_autoptr(EnvelopeSigned) message = g_new0(EnvelopeSigned, 1);
     message->signer = find_signer(cms, info, trust, error);
-    if (!message->signer)
+    if (!message->signer || !read_signing_time(info, &message->signing_time, error))
         return NULL;
     g_autoptr(BIO) out = BIO_new(BIO_s_mem());
     if (CMS_verify(cms, NULL, NULL, NULL, out, CMS_BINARY | CMS_NOINTERN | CMS_NO_SIGNER_CERT_VERIFY) != 1) {
         refuse(error, IOTHSM_ERROR_INVALID, "The message's signature is wrong");
         return NULL;
     }
-    if (!read_signing_time(info, &message->signing_time, error))
-        return NULL;
     message->content = cms_content_take(g_steal_pointer(&out));
     return g_steal_pointer(&message);
 }

@@ -141,7 +141,7 @@ static gboolean is_base64(const char *text, gsize size)
 
 GBytes *smime_read(const char *text, gsize size, GError **error)
 {
-    const char *body = skip_headers(text, size, error);
+    const char *body = skip_headers(size > 0 ? text : "", size, error);
     if (!body)
         return NULL;
     gsize length = size - (gsize)(body - text);
