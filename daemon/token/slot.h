@@ -40,9 +40,9 @@ guint64 slot_signatures(const Slot *slot);       /* made since the daemon starte
 
 /* Runs |work| with the slot's private key on the token's worker: the only way to a signature. |key| may be
  * used by |work| alone and only until it returns (no X509_set_pubkey with it, which keeps a reference: that takes
- * slot_public_key); it works with X509_sign, CMS_sign, EVP_DigestSign. |free_data|
- * runs on the main thread after |done|. False, with |data| freed and |done| not called, when the queue is full
- * (TOKEN_BUSY) or the token is gone. |deadline|: µs of g_get_monotonic_time(), or WORKER_NO_DEADLINE. */
+ * slot_public_key); it works with X509_sign, CMS_sign, EVP_DigestSign. |free_data| runs on the main thread after
+ * |done|. False, with |data| freed and |done| not called, when the queue is full (TOKEN_BUSY) or the token is gone.
+ * |deadline|: µs of g_get_monotonic_time(), or WORKER_NO_DEADLINE. */
 typedef bool (*SlotKeyFunc)(EVP_PKEY *key, void *data, GError **error);
 bool slot_use_key(Slot *slot, SlotKeyFunc work, void *data, GDestroyNotify free_data, gint64 deadline,
                   GCancellable *cancellable, DoneFunc done, void *userdata, GError **error);

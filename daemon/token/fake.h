@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Tokens without hardware, for tests: a real driver whose keys live in memory, with knobs for what hardware does to
+ * people. It can be slow, fail, hang, count PIN tries, block, and be pulled out and put back, with its keys and its
+ * PIN counter as they were.
+ *
+ * A token is described by a line such as "fake:serial=F1,label=One,pin=123456,delay-ms=100,threads=1". Words:
+ *   serial     required
+ *   label      default: the serial
+ *   pin        default: none is needed
+ *   so-pin     default 00000000
+ *   retries    wrong PINs until it blocks, default 3
+ *   delay-ms   how long each signature and each change takes, default 0
+ *   threads    how many calls may run at once, default 1; 0: one a processor
+ *   slots      how many keys fit, default 8
+ * All functions but the ones marked so are for the main thread. */
+
+#include "daemon/error.h"
+#include "daemon/token/source.h"
+
+/* |specs|: one line a token, separated by newlines or ';'; may be empty. Transfer full. */
+Source *fake_source_new(const char *specs, GError **error);
+
+/* A new token, or with "fake:serial=F1" alone one that was unplugged. After start. */
+bool fake_source_plug(Source *source, const char *spec, GError **error);
+/* Work that runs on it ends with TOKEN_GONE. */
+void fake_source_unplug(Source *source, const char *serial);
+
+void fake_source_set_delay(Source *source, const char *serial, guint milliseconds);
+/* The next |count| calls fail with |code|. A signature counts, opening its key does not; a probe counts. */
+void fake_source_fail_next(Source *source, const char *serial, guint count, IothsmError code);
+/* While held, calls (not: probes) wait inside the token. */
+void fake_source_hold(Source *source, const char *serial, bool hold);
+/* Calls that wait because the token is held. */
+guint fake_source_held(Source *source, const char *serial);
+/* PINs and PUKs that the token was handed so far, right or wrong. */
+guint fake_source_pins_presented(Source *source, const char *serial);
+/* How many calls ran at the same time, at most. */
+guint fake_source_most_at_once(Source *source, const char *serial);
