@@ -44,6 +44,10 @@ const char *signing_summary(const Signing *signing);
 /* Once. */
 bool signing_sign(Signing *signing, EVP_PKEY *key, GError **error);
 
+/* Transfer none: why signing_sign failed, with what OpenSSL and the token's driver said. For the log, never for the
+ * platform. NULL where nothing failed. */
+const char *signing_failure(const Signing *signing);
+
 /* Transfer none: the answer's `message`, NULL before signing_sign succeeded. For a CRL it is the PEM to be
  * delivered. */
 const char *signing_text(const Signing *signing);

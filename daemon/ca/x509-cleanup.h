@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* g_autoptr for the OpenSSL types that certificates and their extensions are made of, beyond those of
+ * daemon/openssl-cleanup.h. A STACK_OF() has no name that g_autoptr could use, so the ones we hold get one. */
+
+#include "daemon/openssl-cleanup.h"
+
+typedef STACK_OF(X509) CertificateStack;
+typedef STACK_OF(ASN1_INTEGER) IntegerStack;
+
+static inline void certificate_stack_free(CertificateStack *stack)
+{
+    sk_X509_pop_free(stack, X509_free);
+}
+
+static inline void integer_stack_free(IntegerStack *stack)
+{
+    sk_ASN1_INTEGER_pop_free(stack, ASN1_INTEGER_free);
+}
+
+static inline void extensions_free(X509_EXTENSIONS *extensions)
+{
+    sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CertificateStack, certificate_stack_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(IntegerStack, integer_stack_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509_EXTENSIONS, extensions_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ACCESS_DESCRIPTION, ACCESS_DESCRIPTION_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ASN1_BIT_STRING, ASN1_BIT_STRING_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ASN1_ENUMERATED, ASN1_ENUMERATED_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ASN1_IA5STRING, ASN1_IA5STRING_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ASN1_TYPE, ASN1_TYPE_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AUTHORITY_INFO_ACCESS, AUTHORITY_INFO_ACCESS_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CERTIFICATEPOLICIES, CERTIFICATEPOLICIES_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CRL_DIST_POINTS, CRL_DIST_POINTS_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DIST_POINT, DIST_POINT_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(GENERAL_NAMES, GENERAL_NAMES_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(OTHERNAME, OTHERNAME_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(POLICYINFO, POLICYINFO_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(POLICYQUALINFO, POLICYQUALINFO_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(USERNOTICE, USERNOTICE_free)
