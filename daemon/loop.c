@@ -6,6 +6,7 @@
 
 #include "daemon/loop.h"
 #include "daemon/error.h"
+#include "daemon/log.h"
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -17,13 +18,23 @@ typedef struct EventSource {
     GMainLoop *loop;
 } EventSource;
 
+/* Without its events the daemon is deaf: it ends, and systemd starts it again. */
+static void event_failed(EventSource *self, const char *step, int r)
+{
+    log_error("The event loop can't %s: %s", step, g_strerror(-r));
+    g_main_loop_quit(self->loop);
+}
+
 static gboolean event_prepare(GSource *source, int *timeout)
 {
     EventSource *self = (EventSource *)source;
     *timeout = -1;
     if (sd_event_get_state(self->event) == SD_EVENT_ARMED)
         return FALSE;
-    return sd_event_prepare(self->event) > 0;
+    int r = sd_event_prepare(self->event);
+    if (r < 0)
+        event_failed(self, "prepare", r);
+    return r > 0;
 }
 
 static gboolean event_check(GSource *source)
@@ -34,8 +45,11 @@ static gboolean event_check(GSource *source)
 static gboolean event_dispatch(GSource *source, GSourceFunc callback, gpointer userdata)
 {
     EventSource *self = (EventSource *)source;
-    if (sd_event_dispatch(self->event) > 0)
+    int r = sd_event_dispatch(self->event);
+    if (r > 0)
         return G_SOURCE_CONTINUE;
+    if (r < 0)
+        event_failed(self, "dispatch", r);
     g_main_loop_quit(self->loop);
     return G_SOURCE_REMOVE;
 }

@@ -4,8 +4,8 @@
 
 #include "daemon/loop.h"
 #include "tests/support/support.h"
+#include <gio/gunixsocketaddress.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,36 +17,28 @@ typedef struct PingPong {
 
 enum { ROUNDS = 10000 };
 
+static gboolean do_nothing(gpointer userdata)
+{
+    return G_SOURCE_REMOVE;
+}
+
+/* A source of higher priority that is ready when ours was prepared makes GLib skip our check and prepare us again:
+ * the sd-event is armed by then. */
 static int on_ping(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     PingPong *game = userdata;
     char byte;
     g_assert_cmpint(read(fd, &byte, 1), ==, 1);
-    if (++game->rounds == ROUNDS)
+    if (++game->rounds % 2)
+        g_idle_add_full(G_PRIORITY_HIGH, do_nothing, NULL, NULL);
+    if (game->rounds == ROUNDS)
         loop_quit(game->loop, 7);
     else
         g_assert_cmpint(write(game->fds[1], "x", 1), ==, 1);
     return 0;
 }
 
-static atomic_bool disturbing;
-
-static gboolean do_nothing(gpointer userdata)
-{
-    return G_SOURCE_REMOVE;
-}
-
-/* Attaching sources from another thread makes GLib prepare again while the sd-event is armed. */
-static gpointer disturb(gpointer userdata)
-{
-    while (atomic_load(&disturbing)) {
-        g_idle_add(do_nothing, NULL);
-        g_thread_yield();
-    }
-    return NULL;
-}
-
-static void ten_thousand_events_pass_while_another_thread_attaches_sources(void)
+static void ten_thousand_events_pass_beside_sources_of_higher_priority(void)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Loop) loop = loop_new(&error);
@@ -56,11 +48,7 @@ static void ten_thousand_events_pass_while_another_thread_attaches_sources(void)
     g_assert_cmpint(sd_event_add_io(loop_event(loop), NULL, game.fds[0], EPOLLIN, on_ping, &game), >=, 0);
     g_assert_cmpint(write(game.fds[1], "x", 1), ==, 1);
 
-    atomic_store(&disturbing, true);
-    GThread *thread = g_thread_new("disturb", disturb, NULL);
     g_assert_cmpint(loop_run(loop), ==, 7);
-    atomic_store(&disturbing, false);
-    g_thread_join(thread);
     g_assert_cmpint(game.rounds, ==, ROUNDS);
     close(game.fds[0]);
     close(game.fds[1]);
@@ -101,39 +89,53 @@ static void sighup_reloads_and_goes_on(void)
     g_assert_cmpint(hangups, ==, 1);
 }
 
-static int count_dispatch(sd_event_source *source, void *userdata)
-{
-    (*(int *)userdata)++;
-    return 0;
-}
-
-typedef struct Idle {
+typedef struct Systemd {
     Loop *loop;
-    int dispatched;
-    int laps;
-} Idle;
+    GSocket *socket;
+    int pings;
+} Systemd;
 
-static gboolean lap(gpointer userdata)
+static gboolean on_notification(GSocket *socket, GIOCondition condition, gpointer userdata)
 {
-    Idle *idle = userdata;
-    if (++idle->laps < 1000)
-        return G_SOURCE_CONTINUE;
-    loop_quit(idle->loop, 0);
-    return G_SOURCE_REMOVE;
+    Systemd *systemd = userdata;
+    char text[256] = "";
+    g_assert_cmpint(g_socket_receive(socket, text, sizeof text - 1, NULL, NULL), >, 0);
+    g_assert_cmpstr(text, ==, "WATCHDOG=1");
+    if (++systemd->pings == 5)
+        loop_quit(systemd->loop, 3);
+    return G_SOURCE_CONTINUE;
 }
 
-/* A source that is dispatched although check said no would make sd_event_dispatch fail and end the loop early. */
-static void nothing_is_dispatched_that_did_not_happen(void)
+static GSocket *listen_for_notifications(const char *path)
 {
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
+    GSocket *socket = g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_DATAGRAM, 0, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_socket_bind(socket, address, FALSE, &error));
+    return socket;
+}
+
+/* The watchdog's timer wakes the sd-event without any source being due: a GSource that is dispatched all the same
+ * ends the loop. */
+static void watchdog_pings_go_out_and_nothing_else_is_dispatched(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "notify", NULL);
+    Systemd systemd = {.socket = listen_for_notifications(path)};
+    g_setenv("NOTIFY_SOCKET", path, TRUE);
+    g_setenv("WATCHDOG_USEC", "200000", TRUE);
     g_autoptr(Loop) loop = loop_new(NULL);
-    Idle idle = {.loop = loop};
-    sd_event_source *once = NULL;
-    g_assert_cmpint(sd_event_add_defer(loop_event(loop), &once, count_dispatch, &idle.dispatched), >=, 0);
-    g_idle_add(lap, &idle);
-    g_assert_cmpint(loop_run(loop), ==, 0);
-    g_assert_cmpint(idle.laps, ==, 1000);
-    g_assert_cmpint(idle.dispatched, ==, 1);
-    sd_event_source_unref(once);
+    systemd.loop = loop;
+    g_autoptr(GSource) source = g_socket_create_source(systemd.socket, G_IO_IN, NULL);
+    g_source_set_callback(source, G_SOURCE_FUNC(on_notification), &systemd, NULL);
+    g_source_attach(source, NULL);
+    g_assert_cmpint(loop_run(loop), ==, 3);
+    g_assert_cmpint(systemd.pings, ==, 5);
+    g_source_destroy(source);
+    g_object_unref(systemd.socket);
+    g_unsetenv("NOTIFY_SOCKET");
+    g_unsetenv("WATCHDOG_USEC");
 }
 
 int main(int argc, char **argv)
@@ -144,9 +146,9 @@ int main(int argc, char **argv)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL); /* before GLib's own threads */
-    g_test_add_func("/loop/armed-twice", ten_thousand_events_pass_while_another_thread_attaches_sources);
+    g_test_add_func("/loop/armed-twice", ten_thousand_events_pass_beside_sources_of_higher_priority);
     g_test_add_func("/loop/sigterm", sigterm_ends_the_loop);
     g_test_add_func("/loop/sighup", sighup_reloads_and_goes_on);
-    g_test_add_func("/loop/no-false-dispatch", nothing_is_dispatched_that_did_not_happen);
+    g_test_add_func("/loop/watchdog", watchdog_pings_go_out_and_nothing_else_is_dispatched);
     return g_test_run();
 }
