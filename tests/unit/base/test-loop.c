@@ -5,40 +5,58 @@
 #include "daemon/loop.h"
 #include "tests/support/support.h"
 #include <gio/gunixsocketaddress.h>
+#include <glib-unix.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 typedef struct PingPong {
     Loop *loop;
     int fds[2];
-    int rounds;
+    atomic_int rounds;
 } PingPong;
 
 enum { ROUNDS = 10000 };
 
-static gboolean do_nothing(gpointer userdata)
-{
-    return G_SOURCE_REMOVE;
-}
-
-/* A source of higher priority that is ready when ours was prepared makes GLib skip our check and prepare us again:
- * the sd-event is armed by then. */
 static int on_ping(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     PingPong *game = userdata;
     char byte;
     g_assert_cmpint(read(fd, &byte, 1), ==, 1);
-    if (++game->rounds % 2)
-        g_idle_add_full(G_PRIORITY_HIGH, do_nothing, NULL, NULL);
-    if (game->rounds == ROUNDS)
+    if (atomic_fetch_add(&game->rounds, 1) + 1 == ROUNDS)
         loop_quit(game->loop, 7);
     else
         g_assert_cmpint(write(game->fds[1], "x", 1), ==, 1);
     return 0;
 }
 
-static void ten_thousand_events_pass_beside_sources_of_higher_priority(void)
+static gboolean never(int fd, GIOCondition condition, gpointer userdata)
+{
+    g_assert_not_reached();
+}
+
+/* A source with a descriptor that another thread attaches during our poll makes GLib skip all checks and prepare
+ * everybody again: the sd-event is armed by then. Once a round, or nothing else would happen. */
+static gpointer disturb(gpointer userdata)
+{
+    PingPong *game = userdata;
+    int fds[2];
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), ==, 0);
+    for (int seen = 0, now; (now = atomic_load(&game->rounds)) < ROUNDS; seen = now) {
+        g_autoptr(GSource) source = g_unix_fd_source_new(fds[0], G_IO_IN);
+        g_source_set_callback(source, G_SOURCE_FUNC(never), NULL, NULL);
+        g_source_attach(source, NULL);
+        g_source_destroy(source);
+        while (atomic_load(&game->rounds) == seen && seen < ROUNDS)
+            g_thread_yield();
+    }
+    close(fds[0]);
+    close(fds[1]);
+    return NULL;
+}
+
+static void ten_thousand_events_pass_while_another_thread_attaches_sources(void)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Loop) loop = loop_new(&error);
@@ -48,7 +66,9 @@ static void ten_thousand_events_pass_beside_sources_of_higher_priority(void)
     g_assert_cmpint(sd_event_add_io(loop_event(loop), NULL, game.fds[0], EPOLLIN, on_ping, &game), >=, 0);
     g_assert_cmpint(write(game.fds[1], "x", 1), ==, 1);
 
+    GThread *thread = g_thread_new("disturb", disturb, &game);
     g_assert_cmpint(loop_run(loop), ==, 7);
+    g_thread_join(thread);
     g_assert_cmpint(game.rounds, ==, ROUNDS);
     close(game.fds[0]);
     close(game.fds[1]);
@@ -146,7 +166,7 @@ int main(int argc, char **argv)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL); /* before GLib's own threads */
-    g_test_add_func("/loop/armed-twice", ten_thousand_events_pass_beside_sources_of_higher_priority);
+    g_test_add_func("/loop/armed-twice", ten_thousand_events_pass_while_another_thread_attaches_sources);
     g_test_add_func("/loop/sigterm", sigterm_ends_the_loop);
     g_test_add_func("/loop/sighup", sighup_reloads_and_goes_on);
     g_test_add_func("/loop/watchdog", watchdog_pings_go_out_and_nothing_else_is_dispatched);
