@@ -1,0 +1,27 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Dependencies point one way (ARCHITECTURE.md): cli and gnome know the bus only, dbus knows polkit and daemon, link knows
+# ca, ca knows token, udev nobody; only daemon.c starts the bus, only manager.c knows the sources of tokens.
+cd "${SOURCE:?}" || exit 1
+status=0
+includes() { grep -nE '^#include' -r --include='*.[ch]' "$@"; }
+forbid() { # what, pattern, places…
+    local what=$1 pattern=$2
+    shift 2
+    if includes "$@" | grep -P "$pattern"; then
+        echo "  ^ $what"
+        status=1
+    fi
+}
+sd='systemd/sd-(bus|event|device)|libudev|libsoup'
+forbid "the command line speaks D-Bus only" '"(dbus|polkit|udev)/|"daemon/(?!error\.h)' cli
+forbid "tokens know nothing of the bus, udev, HTTP, the CA or the link" "$sd|\"(dbus|polkit|udev|cli)/|\"daemon/(ca|link)/" daemon/token
+forbid "the CA knows nothing of the bus, udev, HTTP or the link" "$sd|\"(dbus|polkit|udev|cli)/|\"daemon/link/" daemon/ca
+forbid "the link knows nothing of the bus and of people" 'systemd/sd-bus|"(dbus|polkit|udev|cli)/' daemon/link
+forbid "a transport never sees a key or a decrypted message" 'openssl|"daemon/(ca|token|secret|pin-store)|link/(envelope|channel|sealing|opening|journal)' \
+    daemon/link/transport.h daemon/link/transport.c daemon/link/websocket*.c daemon/link/frame.[ch] daemon/link/outbox.[ch] daemon/link/backoff.[ch]
+forbid "only daemon.c starts the bus" '"(dbus|polkit)/' $(ls daemon/*.[ch] daemon/*/*.[ch] | grep -v '^daemon/daemon.c$')
+forbid "only the manager knows where tokens come from" '"daemon/token/(pkcs11|fake|yubikey)' daemon/link daemon/ca dbus polkit cli $(ls daemon/*.[ch] | grep -v daemon/manager.c)
+forbid "polkit knows the bus only" '"daemon/' polkit
+forbid "the stand-in shares no code with what it judges" '"(daemon|dbus|polkit|cli)/' tests/platform
+exit $status

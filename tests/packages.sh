@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What has to be installed, by its Debian name; sourced by check and quickstart.
+# shellcheck shell=bash disable=SC2034
+
+packages_build=(
+    gcc libc6-dev meson ninja-build pkg-config
+    libsystemd-dev libglib2.0-dev libssl-dev libsoup-3.0-dev libjson-glib-dev libp11-dev libsqlite3-dev zlib1g-dev
+    libsmartcols-dev scdoc
+)
+# To run the quickstart: a token, a bus, TLS for GLib, the judge.
+packages_run=(softhsm2 dbus-daemon glib-networking openssl)
+packages_test=(
+    "${packages_run[@]}"
+    libasan8 libubsan1
+    git python3 man-db libxml2-utils shellcheck clang-format bash-completion zsh fish
+    systemd systemd-sysv systemd-container libpam-systemd libnss-systemd polkitd policykit-1
+)
+
+# Installs those of "$@" that are missing, through sudo where we are not root.
+install_packages() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        echo "everything that is needed is installed"
+        return 0
+    fi
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get)
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "These packages are missing and there is no sudo; install them as root:" >&2
+            echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
+            return 1
+        fi
+        apt=(sudo "${apt[@]}")
+    fi
+    echo "installing with apt: ${missing[*]}"
+    local log
+    log=$(mktemp)
+    if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+        tail -n 30 "$log" >&2
+        rm -f "$log"
+        echo "apt could not install them" >&2
+        return 1
+    fi
+    rm -f "$log"
+}
