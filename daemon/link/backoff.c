@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Full jitter: the bound doubles, the wait is drawn evenly from everything below it. The floor keeps a lucky draw
- * from becoming a tight loop. */
+/* Full jitter: the bound doubles, the wait is drawn evenly from everything below it. The floor keeps a lucky
+ * draw from becoming a tight loop. */
 
 #include "daemon/link/backoff.h"
 
 gint64 backoff_bound(const Backoff *backoff)
 {
     gint64 bound = backoff->floor_ms;
-    for (guint i = 0; i <= backoff->attempts && bound < backoff->ceiling_ms; i++) {
+    for (guint i = 0; i <= backoff->attempts && bound < backoff->ceiling_ms; i++)
         bound *= 2;
-    }
     return MIN(bound, backoff->ceiling_ms);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Reading: the JSON gate of json.c first (depth, UTF-8, doubled members), then one function an operation, each of which
- * names the field that is missing. Numbers may come as integers or as whole doubles, because JavaScript knows no
- * difference. Writing: JsonBuilder, except around an envelope, which is JSON text already and can be large. */
+/* Reading: the JSON gate of json.c first (depth, UTF-8, doubled members), then one function an operation,
+ * each of which names the field that is missing. Numbers may come as integers or as whole doubles, because
+ * JavaScript knows no difference. Writing: JsonBuilder, except around an envelope, which is JSON text already
+ * and can be large. */
 
 #include "daemon/link/frame.h"
 
@@ -31,9 +32,8 @@ static void frame_channel_free(void *data)
 
 void frame_free(Frame *frame)
 {
-    if (!frame) {
+    if (!frame)
         return;
-    }
     g_clear_pointer(&frame->channels, g_ptr_array_unref);
     transport_message_unref(frame->message);
     g_free(frame->channel);
@@ -43,11 +43,9 @@ void frame_free(Frame *frame)
 
 static FrameErrorCode error_code(const char *name)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(error_codes); i++) {
-        if (g_strcmp0(name, error_codes[i].name) == 0) {
+    for (gsize i = 0; i < G_N_ELEMENTS(error_codes); i++)
+        if (g_strcmp0(name, error_codes[i].name) == 0)
             return error_codes[i].code;
-        }
-    }
     return FRAME_ERROR_UNKNOWN;
 }
 
@@ -61,22 +59,21 @@ static const char *required_string(JsonObject *object, const char *name, GError 
 {
     g_autoptr(GError) wrong = NULL;
     const char *text = json_get_string(object, name, &wrong);
-    if (wrong) {
+    if (wrong)
         g_propagate_error(error, g_steal_pointer(&wrong));
-    } else if (!text) {
+    else if (!text)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "%s is missing", name);
-    }
     return text;
 }
 
 /* A whole number that is not negative. False only when it is there and is something else. */
-static bool optional_number(JsonObject *object, const char *name, bool *ret_found, gint64 *ret_value, GError **error)
+static bool optional_number(JsonObject *object, const char *name, bool *ret_found, gint64 *ret_value,
+                            GError **error)
 {
     JsonNode *node = json_object_get_member(object, name);
     *ret_found = false;
-    if (!node || JSON_NODE_HOLDS_NULL(node)) {
+    if (!node || JSON_NODE_HOLDS_NULL(node))
         return true;
-    }
     GType type = json_node_get_value_type(node);
     if (!JSON_NODE_HOLDS_VALUE(node) || (type != G_TYPE_INT64 && type != G_TYPE_DOUBLE)) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "%s is not a number", name);
@@ -93,22 +90,23 @@ static bool optional_number(JsonObject *object, const char *name, bool *ret_foun
 static bool read_channel(JsonNode *element, GPtrArray *channels, GError **error)
 {
     if (!JSON_NODE_HOLDS_OBJECT(element)) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "channels holds something that is not an object");
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                    "channels holds something that is not an object");
         return false;
     }
     JsonObject *object = json_node_get_object(element);
     g_autoptr(GError) wrong = NULL;
     FrameChannel row = {0};
     const char *id = required_string(object, "id", error);
-    if (!id) {
+    if (!id)
         return false;
-    }
     if (!json_object_has_member(object, "ok")) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "ok is missing");
         return false;
     }
     const char *reason = json_get_string(object, "reason", &wrong);
-    if (wrong || !json_get_bool(object, "ok", &row.ok, &wrong) || !json_get_bool(object, "missed", &row.missed, &wrong)) {
+    if (wrong || !json_get_bool(object, "ok", &row.ok, &wrong) ||
+        !json_get_bool(object, "missed", &row.missed, &wrong)) {
         g_propagate_error(error, g_steal_pointer(&wrong));
         return false;
     }
@@ -131,11 +129,9 @@ static bool read_welcome(Frame *frame, JsonObject *object, GError **error)
         return false;
     }
     frame->channels = g_ptr_array_new_with_free_func(frame_channel_free);
-    for (guint i = 0; i < json_array_get_length(rows); i++) {
-        if (!read_channel(json_array_get_element(rows, i), frame->channels, error)) {
+    for (guint i = 0; i < json_array_get_length(rows); i++)
+        if (!read_channel(json_array_get_element(rows, i), frame->channels, error))
             return false;
-        }
-    }
     return true;
 }
 
@@ -144,14 +140,12 @@ static bool read_message(Frame *frame, JsonObject *object, gint64 received, GErr
     const char *channel = required_string(object, "channel", error);
     const char *id = channel ? required_string(object, "id", error) : NULL;
     const char *publisher = id ? required_string(object, "publisher", error) : NULL;
-    if (!publisher) {
+    if (!publisher)
         return false;
-    }
     bool has_age;
     gint64 age = 0;
-    if (!optional_number(object, "age", &has_age, &age, error)) {
+    if (!optional_number(object, "age", &has_age, &age, error))
         return false;
-    }
     g_autoptr(GError) wrong = NULL;
     JsonObject *envelope = json_get_object(object, "message", &wrong);
     if (wrong) {
@@ -176,9 +170,8 @@ static bool read_seq(Frame *frame, JsonObject *object, bool required, GError **e
 {
     bool found;
     gint64 seq = 0;
-    if (!optional_number(object, "seq", &found, &seq, error)) {
+    if (!optional_number(object, "seq", &found, &seq, error))
         return false;
-    }
     if ((!found && required) || (found && seq < 1)) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, found ? "seq is below 1" : "seq is missing");
         return false;
@@ -190,9 +183,8 @@ static bool read_seq(Frame *frame, JsonObject *object, bool required, GError **e
 static bool read_error(Frame *frame, JsonObject *object, GError **error)
 {
     const char *code = required_string(object, "code", error);
-    if (!code || !read_seq(frame, object, false, error)) {
+    if (!code || !read_seq(frame, object, false, error))
         return false;
-    }
     g_autoptr(GError) wrong = NULL;
     const char *channel = json_get_string(object, "channel", &wrong);
     const char *reason = wrong ? NULL : json_get_string(object, "reason", &wrong);
@@ -210,9 +202,8 @@ Frame *frame_parse(const char *text, gsize size, gint64 received, GError **error
 {
     g_autoptr(JsonObject) object = json_object_parse(text, size, error);
     const char *operation = object ? required_string(object, "op", error) : NULL;
-    if (!operation) {
+    if (!operation)
         return NULL;
-    }
     g_autoptr(Frame) frame = g_new0(Frame, 1);
     bool good = true;
     if (g_str_equal(operation, "welcome")) {
@@ -242,9 +233,8 @@ static JsonArray *subscriptions(const FrameSubscription *channels, gsize n_chann
         JsonObject *object = json_object_new();
         json_object_set_string_member(object, "id", channels[i].id);
         json_object_set_string_member(object, "token", channels[i].token);
-        if (channels[i].since) {
+        if (channels[i].since)
             json_object_set_string_member(object, "since", channels[i].since);
-        }
         json_array_add_object_element(array, object);
     }
     return array;

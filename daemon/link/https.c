@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The session has no cookies, no cache, no decompression and no WebSocket extensions. A request is a small object that
- * lives from the first asynchronous call to the last; its time limit is a timer that cancels it, because a socket time-
- * out does not see a server that sends one byte a second. */
+/* The session has no cookies, no cache, no decompression and no WebSocket extensions. A request is a small
+ * object that lives from the first asynchronous call to the last; its time limit is a timer that cancels it,
+ * because a socket time- out does not see a server that sends one byte a second. */
 
 #include "daemon/link/https.h"
 
@@ -28,9 +28,8 @@ SoupSession *https_session_new(const char *tls_ca, GError **error)
     SoupSession *session = soup_session_new_with_options("user-agent", "iothsm/" IOTHSM_VERSION, "max-conns",
                                                          4 * CONNECTIONS_PER_HOST, "max-conns-per-host",
                                                          CONNECTIONS_PER_HOST, NULL);
-    if (roots) {
+    if (roots)
         soup_session_set_tls_database(session, roots);
-    }
     soup_session_remove_feature_by_type(session, SOUP_TYPE_CONTENT_DECODER);
     soup_session_remove_feature_by_type(session, SOUP_TYPE_WEBSOCKET_EXTENSION_MANAGER);
     return session;
@@ -38,9 +37,8 @@ SoupSession *https_session_new(const char *tls_ca, GError **error)
 
 static bool is_loopback(const char *host)
 {
-    if (g_ascii_strcasecmp(host, "localhost") == 0) {
+    if (g_ascii_strcasecmp(host, "localhost") == 0)
         return true;
-    }
     g_autoptr(GInetAddress) address = g_inet_address_new_from_string(host);
     return address && g_inet_address_get_is_loopback(address);
 }
@@ -51,14 +49,15 @@ bool https_url_is_allowed(const char *url, const char *secure, const char *plain
     const char *scheme = uri ? g_uri_get_scheme(uri) : NULL;
     const char *host = uri ? g_uri_get_host(uri) : NULL;
     if (!host || !*host) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "\"%.200s\" is not an address with a host", url);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "\"%.200s\" is not an address with a host",
+                    url);
         return false;
     }
-    if (g_strcmp0(scheme, secure) == 0 || (g_strcmp0(scheme, plain) == 0 && is_loopback(host))) {
+    if (g_strcmp0(scheme, secure) == 0 || (g_strcmp0(scheme, plain) == 0 && is_loopback(host)))
         return true;
-    }
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                "The address %.200s must begin with %s: (%s: is for loopback hosts only)", url, secure, plain);
+                "The address %.200s must begin with %s: (%s: is for loopback hosts only)", url, secure,
+                plain);
     return false;
 }
 
@@ -86,22 +85,20 @@ char *https_one_line(const char *text)
 static const char *certificate_complaint(GTlsCertificateFlags flags)
 {
     if (flags & G_TLS_CERTIFICATE_UNKNOWN_CA) {
-        return "its certificate is not issued by a root that this machine trusts (see TlsCa= in iothsmd.conf)";
+        return "its certificate is not issued by a root that this machine trusts (see TlsCa= in "
+               "iothsmd.conf)";
     }
-    if (flags & G_TLS_CERTIFICATE_BAD_IDENTITY) {
+    if (flags & G_TLS_CERTIFICATE_BAD_IDENTITY)
         return "its certificate is for another host name";
-    }
-    if (flags & G_TLS_CERTIFICATE_EXPIRED) {
+    if (flags & G_TLS_CERTIFICATE_EXPIRED)
         return "its certificate has expired, or this machine's clock is wrong";
-    }
-    if (flags & G_TLS_CERTIFICATE_NOT_ACTIVATED) {
+    if (flags & G_TLS_CERTIFICATE_NOT_ACTIVATED)
         return "its certificate is not valid yet, or this machine's clock is wrong";
-    }
-    if (flags & G_TLS_CERTIFICATE_REVOKED) {
+    if (flags & G_TLS_CERTIFICATE_REVOKED)
         return "its certificate was revoked";
-    }
-    return flags & G_TLS_CERTIFICATE_INSECURE ? "its certificate uses an algorithm that is not secure any more"
-                                              : "its certificate is not acceptable";
+    return flags & G_TLS_CERTIFICATE_INSECURE
+               ? "its certificate uses an algorithm that is not secure any more"
+               : "its certificate is not acceptable";
 }
 
 char *https_describe_failure(SoupMessage *message, const GError *error)

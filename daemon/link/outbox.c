@@ -4,8 +4,8 @@
 
 #include "daemon/link/outbox.h"
 
-Publication *publication_new(const char *channel, GBytes *envelope, gint64 expires, TransportPublishedFunc done,
-                             void *userdata)
+Publication *publication_new(const char *channel, GBytes *envelope, gint64 expires,
+                             TransportPublishedFunc done, void *userdata)
 {
     Publication *publication = g_new0(Publication, 1);
     publication->channel = g_strdup(channel);
@@ -16,20 +16,13 @@ Publication *publication_new(const char *channel, GBytes *envelope, gint64 expir
     return publication;
 }
 
-static void publication_free(void *data)
+void publication_finish(Publication *publication, TransportOutcome outcome, const char *reason)
 {
-    Publication *publication = data;
+    if (publication->done)
+        publication->done(outcome, reason, publication->userdata);
     g_free(publication->channel);
     g_bytes_unref(publication->envelope);
     g_free(publication);
-}
-
-void publication_finish(Publication *publication, TransportOutcome outcome, const char *reason)
-{
-    if (publication->done) {
-        publication->done(outcome, reason, publication->userdata);
-    }
-    publication_free(publication);
 }
 
 Publication *outbox_take_sent(Outbox *outbox, guint64 seq)
@@ -70,10 +63,4 @@ void outbox_take_channel(Outbox *outbox, const char *channel, GQueue *ret_taken)
 {
     take_channel(&outbox->sent, channel, ret_taken);
     take_channel(&outbox->waiting, channel, ret_taken);
-}
-
-void outbox_clear(Outbox *outbox)
-{
-    g_queue_clear_full(&outbox->sent, publication_free);
-    g_queue_clear_full(&outbox->waiting, publication_free);
 }

@@ -33,5 +33,3 @@ Publication *outbox_take_sent(Outbox *outbox, guint64 seq);
 void outbox_rewind(Outbox *outbox);
 /* Moves everything of |channel| to the end of |ret_taken|. */
 void outbox_take_channel(Outbox *outbox, const char *channel, GQueue *ret_taken);
-/* Frees everything and tells nobody. */
-void outbox_clear(Outbox *outbox);

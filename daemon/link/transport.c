@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A message on its way from a transport to the channel it is for: immutable, shared by reference, so that a thread can
- * read the envelope while the main thread keeps the rest. */
+/* A message on its way from a transport to the channel it is for: immutable, shared by reference, so that a
+ * thread can read the envelope while the main thread keeps the rest. */
 
 #include "daemon/link/transport.h"
 
@@ -21,7 +21,6 @@ static void clear(void *data)
 
 void transport_message_unref(TransportMessage *message)
 {
-    if (message) {
+    if (message)
         g_atomic_rc_box_release_full(message, clear);
-    }
 }

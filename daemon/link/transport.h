@@ -64,12 +64,14 @@ typedef void (*TransportPublishedFunc)(TransportOutcome outcome, const char *rea
 
 typedef struct TransportClass {
     const char *name; /* "websocket" */
-    void (*free)(Transport *transport); /* closes politely, calls nobody back */
+    /* Closes politely; no event comes any more. What was not published yet is told DROPPED. */
+    void (*free)(Transport *transport);
     /* |since| may be NULL. A channel given again replaces its token (after a new bootstrap). */
     void (*subscribe)(Transport *transport, const char *channel, const char *token, const char *since);
     void (*unsubscribe)(Transport *transport, const char *channel);
     /* |envelope|: compact JSON of an object; kept until published, sent again after a reconnect unless |expires|
-     * (µs of g_get_monotonic_time(), G_MAXINT64 = never) has passed. |done| may be NULL. */
+     * (µs of g_get_monotonic_time(), G_MAXINT64 = never) has passed. |done| may be NULL; it runs exactly once and
+     * never from inside this call. */
     void (*publish)(Transport *transport, const char *channel, GBytes *envelope, gint64 expires,
                     TransportPublishedFunc done, void *userdata);
     /* Network came back, Reload: an attempt now instead of at the end of the backoff. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Small frames are parsed where they arrive, which is cheaper than waking a thread; large ones on a thread, and while
- * that thread has work every frame goes through it, so that order is kept. The struct is counted: its callbacks hold a
- * reference and look at |freed| and |ended|, so that an event may free the stream. */
+/* Small frames are parsed where they arrive, which is cheaper than waking a thread; large ones on a thread,
+ * and while that thread has work every frame goes through it, so that order is kept. The struct is counted:
+ * its callbacks hold a reference and look at |freed| and |ended|, so that an event may free the stream. */
 
 #include "daemon/link/websocket-stream.h"
 
@@ -66,9 +66,8 @@ static void let_go(SoupWebsocketConnection *connection, guint close_code, const 
 /* |say|: the close code for the peer. */
 static void end(WebsocketStream *stream, guint say, const WebsocketEnd *how)
 {
-    if (stream->freed || stream->ended) {
+    if (stream->freed || stream->ended)
         return;
-    }
     stream->ended = true;
     g_clear_handle_id(&stream->handshake_timer, g_source_remove);
     g_clear_handle_id(&stream->silence_timer, g_source_remove);
@@ -86,24 +85,22 @@ static void end_because(WebsocketStream *stream, guint say, const char *reason)
 
 static void on_bad_frame(WebsocketStream *stream, const GError *error)
 {
-    if (++stream->bad_frames == 1) {
+    if (++stream->bad_frames == 1)
         log_warning("The platform sent a WebSocket frame that makes no sense, dropped: %s", error->message);
-    }
     if (stream->bad_frames >= BAD_FRAMES_MAX) {
-        end_because(stream, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION, "ten frames from the platform made no sense");
+        end_because(stream, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION,
+                    "ten frames from the platform made no sense");
     }
 }
 
 static void on_frame(WebsocketStream *stream, const Frame *frame, const GError *error)
 {
-    if (stream->freed || stream->ended) {
+    if (stream->freed || stream->ended)
         return;
-    }
-    if (error) {
+    if (error)
         on_bad_frame(stream, error);
-    } else {
+    else
         stream->events.frame(frame, stream->events.userdata);
-    }
 }
 
 typedef struct ParseJob {
@@ -141,20 +138,18 @@ static void on_parsed(const GError *error, void *userdata)
 
 static void parse_on_thread(WebsocketStream *stream, GBytes *text)
 {
-    if (!stream->parser) {
+    if (!stream->parser)
         stream->parser = worker_new("frames", 1, PARSER_QUEUE);
-    }
     ParseJob *job = g_new0(ParseJob, 1);
     job->stream = stream_ref(stream);
     job->received = stream->last_heard;
     job->text = g_bytes_ref(text);
     g_autoptr(GError) error = NULL;
-    if (worker_submit(stream->parser, run_parse, job, parse_job_free, WORKER_NO_DEADLINE, NULL, on_parsed, job,
-                      &error)) {
+    if (worker_submit(stream->parser, run_parse, job, parse_job_free, WORKER_NO_DEADLINE, NULL, on_parsed,
+                      job, &error))
         stream->parsing++;
-    } else {
+    else
         end_because(stream, CLOSE_TRY_LATER, "the platform sends faster than this machine reads");
-    }
 }
 
 static void on_message(SoupWebsocketConnection *connection, int type, GBytes *text, void *userdata)
@@ -195,10 +190,12 @@ static void on_closed(SoupWebsocketConnection *connection, void *userdata)
     g_autoptr(WebsocketStream) stream = stream_ref(userdata);
     guint code = soup_websocket_connection_get_close_code(connection);
     const char *data = soup_websocket_connection_get_close_data(connection);
-    g_autofree char *said = code ? https_one_line(data) : g_strdup(stream->complaint ? stream->complaint : "");
+    g_autofree char *said =
+        code ? https_one_line(data) : g_strdup(stream->complaint ? stream->complaint : "");
     const char *colon = *said ? ": " : "";
-    g_autofree char *reason = code ? g_strdup_printf("the platform closed the connection (%u%s%s)", code, colon, said)
-                                   : g_strdup_printf("the connection broke%s%s", colon, said);
+    g_autofree char *reason =
+        code ? g_strdup_printf("the platform closed the connection (%u%s%s)", code, colon, said)
+             : g_strdup_printf("the connection broke%s%s", colon, said);
     end(stream, 0, &(WebsocketEnd){.close_code = code, .reason = reason});
 }
 
@@ -207,11 +204,10 @@ static gboolean on_silence_check(void *userdata)
     g_autoptr(WebsocketStream) stream = stream_ref(userdata);
     gint64 left_ms = stream->times->silence_ms - (g_get_monotonic_time() - stream->last_heard) / 1000;
     stream->silence_timer = 0;
-    if (left_ms > 0) {
+    if (left_ms > 0)
         stream->silence_timer = g_timeout_add((guint)left_ms, on_silence_check, stream);
-    } else {
+    else
         end_because(stream, SOUP_WEBSOCKET_CLOSE_GOING_AWAY, "the platform has gone silent");
-    }
     return G_SOURCE_REMOVE;
 }
 
@@ -221,14 +217,14 @@ static void open_stream(WebsocketStream *stream)
     /* libsoup accepts a server that selects no subprotocol at all. */
     if (g_strcmp0(soup_websocket_connection_get_protocol(connection), SUBPROTOCOL) != 0) {
         end_because(stream, SOUP_WEBSOCKET_CLOSE_PROTOCOL_ERROR,
-                    "the server did not select " SUBPROTOCOL ": it is not the platform, or a proxy is in between");
+                    "the server did not select " SUBPROTOCOL
+                    ": it is not the platform, or a proxy is in between");
         return;
     }
     /* One more than the limit: some versions refuse a message of exactly it; on_message has the last word. */
     soup_websocket_connection_set_max_incoming_payload_size(connection, stream->message_size + 1);
-    if (g_object_class_find_property(G_OBJECT_GET_CLASS(connection), "max-total-message-size")) {
+    if (g_object_class_find_property(G_OBJECT_GET_CLASS(connection), "max-total-message-size"))
         g_object_set(connection, "max-total-message-size", stream->message_size + 1, NULL);
-    }
     g_signal_connect(connection, "message", G_CALLBACK(on_message), stream);
     g_signal_connect(connection, "pong", G_CALLBACK(on_pong), stream);
     g_signal_connect(connection, "error", G_CALLBACK(on_error), stream);
@@ -245,9 +241,8 @@ static void on_handshake(GObject *source, GAsyncResult *result, void *userdata)
     g_autoptr(GError) error = NULL;
     stream->connection = soup_session_websocket_connect_finish(SOUP_SESSION(source), result, &error);
     if (stream->freed) {
-        if (stream->connection) {
+        if (stream->connection)
             let_go(g_steal_pointer(&stream->connection), SOUP_WEBSOCKET_CLOSE_GOING_AWAY, NULL);
-        }
         g_clear_object(&stream->handshake);
         return;
     }
@@ -256,9 +251,11 @@ static void on_handshake(GObject *source, GAsyncResult *result, void *userdata)
         open_stream(stream);
         return;
     }
-    g_autofree char *reason = stream->late ? g_strdup("the platform did not answer the WebSocket handshake in time")
-                                           : https_describe_failure(stream->handshake, error);
-    end(stream, 0, &(WebsocketEnd){.offline = !stream->late && https_error_is_offline(error), .reason = reason});
+    g_autofree char *reason = stream->late
+                                  ? g_strdup("the platform did not answer the WebSocket handshake in time")
+                                  : https_describe_failure(stream->handshake, error);
+    end(stream, 0,
+        &(WebsocketEnd){.offline = !stream->late && https_error_is_offline(error), .reason = reason});
 }
 
 static gboolean on_handshake_late(void *userdata)
@@ -290,9 +287,8 @@ WebsocketStream *websocket_stream_new(SoupSession *session, const char *url, gui
 
 void websocket_stream_free(WebsocketStream *stream, guint close_code, const char *reason)
 {
-    if (!stream) {
+    if (!stream)
         return;
-    }
     stream->freed = true;
     g_clear_handle_id(&stream->handshake_timer, g_source_remove);
     g_clear_handle_id(&stream->silence_timer, g_source_remove);
@@ -316,7 +312,6 @@ bool websocket_stream_is_open(const WebsocketStream *stream)
 
 void websocket_stream_send(WebsocketStream *stream, GBytes *frame)
 {
-    if (websocket_stream_is_open(stream)) {
+    if (websocket_stream_is_open(stream))
         soup_websocket_connection_send_message(stream->connection, SOUP_WEBSOCKET_DATA_TEXT, frame);
-    }
 }

@@ -2,12 +2,13 @@
 
 /* The WebSocket transport: the channels it is to carry, an outbox, and one stream after the other.
  *
- * Its life is a circle: attempt (handshake, hello, welcome) → connected → lost → waiting → attempt. Whatever ends a
- * stream goes through lose(), which is the only place that decides when the next attempt is due. Channels that the
- * platform refused stay in the table, so that their answers are kept, but are not asked for again until they come with
- * a new token.
+ * Its life is a circle: attempt (handshake, hello, welcome) → connected → lost → waiting → attempt. Whatever
+ * ends a stream goes through lose(), which is the only place that decides when the next attempt is due.
+ * Channels that the platform refused stay in the table, so that their answers are kept, but are not asked for
+ * again until they come with a new token.
  *
- * Callbacks may do anything, also free the transport: the struct is counted, and after free nobody is called. */
+ * Callbacks may do anything, also free the transport: the struct is counted, and after free nobody is called.
+ */
 
 #include "daemon/link/websocket.h"
 
@@ -38,10 +39,10 @@ const WebsocketTimes WEBSOCKET_TIMES = {
 typedef struct Subscription {
     char *channel;
     char *token;
-    char *since;   /* or NULL */
-    bool asked;    /* on this connection */
-    bool open;     /* welcome said ok on this connection */
-    bool refused;  /* wants a new token first */
+    char *since;  /* or NULL */
+    bool asked;   /* on this connection */
+    bool open;    /* welcome said ok on this connection */
+    bool refused; /* wants a new token first */
 } Subscription;
 
 typedef struct Websocket {
@@ -96,7 +97,8 @@ static void subscription_free(void *data)
     g_free(subscription);
 }
 
-/* --- what the link is told ------------------------------------------------------------------------------------ */
+/* --- what the link is told
+ * ------------------------------------------------------------------------------------ */
 
 static void tell_state(Websocket *ws, TransportState state, const char *message, gint64 wait_ms)
 {
@@ -108,48 +110,36 @@ static void tell_state(Websocket *ws, TransportState state, const char *message,
 
 static void tell_refused(Websocket *ws, const char *channel, TransportRefusal refusal, const char *reason)
 {
-    if (!ws->freed) {
+    if (!ws->freed)
         ws->events.refused(&ws->base, channel, refusal, reason, ws->events.userdata);
-    }
 }
 
-static void finish(Websocket *ws, Publication *publication, TransportOutcome outcome, const char *reason)
-{
-    if (ws->freed) {
-        publication->done = NULL;
-    }
-    publication_finish(publication, outcome, reason);
-}
-
-static void finish_all(Websocket *ws, GQueue *publications, TransportOutcome outcome, const char *reason)
+static void finish_all(GQueue *publications, TransportOutcome outcome, const char *reason)
 {
     Publication *publication;
-    while ((publication = g_queue_pop_head(publications))) {
-        finish(ws, publication, outcome, reason);
-    }
+    while ((publication = g_queue_pop_head(publications)))
+        publication_finish(publication, outcome, reason);
 }
 
-/* --- subscriptions -------------------------------------------------------------------------------------------- */
+/* --- subscriptions
+ * -------------------------------------------------------------------------------------------- */
 
 static bool anything_wanted(const Websocket *ws)
 {
     GHashTableIter iter;
     void *value;
     g_hash_table_iter_init(&iter, ws->subscriptions);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        if (!((Subscription *)value)->refused) {
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        if (!((Subscription *)value)->refused)
             return true;
-        }
-    }
     return false;
 }
 
 static void refuse(Websocket *ws, const char *channel, TransportRefusal refusal, const char *reason)
 {
     Subscription *subscription = ws->freed ? NULL : g_hash_table_lookup(ws->subscriptions, channel);
-    if (!subscription || subscription->refused) {
+    if (!subscription || subscription->refused)
         return;
-    }
     subscription->refused = true;
     subscription->open = false;
     /* |channel| may be the subscription's own text. */
@@ -161,9 +151,8 @@ static void refuse_all(Websocket *ws, const char *reason)
 {
     guint size;
     g_autofree char **channels = (char **)g_hash_table_get_keys_as_array(ws->subscriptions, &size);
-    for (guint i = 0; i < size; i++) {
+    for (guint i = 0; i < size; i++)
         channels[i] = g_strdup(channels[i]);
-    }
     for (guint i = 0; i < size; i++) {
         refuse(ws, channels[i], TRANSPORT_REFUSED_TOKEN, reason);
         g_free(channels[i]);
@@ -191,23 +180,22 @@ static void ask(Websocket *ws, bool hello)
             subscription->asked = true;
         }
     }
-    if (!hello && channels->len == 0) {
+    if (!hello && channels->len == 0)
         return;
-    }
     const FrameSubscription *rows = (const FrameSubscription *)(void *)channels->data;
     g_autofree char *frame = hello ? frame_hello(ws->uuid, "iothsm/" IOTHSM_VERSION, rows, channels->len)
                                    : frame_subscribe(rows, channels->len);
     send_text(ws, frame);
 }
 
-/* --- publishing ----------------------------------------------------------------------------------------------- */
+/* --- publishing
+ * ----------------------------------------------------------------------------------------------- */
 
 static bool send_publication(Websocket *ws, Publication *publication, GQueue *too_large)
 {
     Subscription *subscription = g_hash_table_lookup(ws->subscriptions, publication->channel);
-    if (!subscription->open || !ws->welcomed || ws->paused || !websocket_stream_is_open(ws->stream)) {
+    if (!subscription->open || !ws->welcomed || ws->paused || !websocket_stream_is_open(ws->stream))
         return false;
-    }
     g_autoptr(GBytes) frame = frame_publish(publication->channel, ws->last_seq + 1, publication->envelope);
     if (g_bytes_get_size(frame) > ws->message_size) {
         g_queue_push_tail(too_large, publication);
@@ -228,22 +216,20 @@ static void flush(Websocket *ws)
         next = link->next;
         Publication *publication = link->data;
         bool gone = true;
-        if (!g_hash_table_contains(ws->subscriptions, publication->channel)) {
+        if (!g_hash_table_contains(ws->subscriptions, publication->channel))
             g_queue_push_tail(&orphaned, publication);
-        } else if (publication->expires <= now) {
+        else if (publication->expires <= now)
             g_queue_push_tail(&expired, publication);
-        } else if (g_bytes_get_size(publication->envelope) >= ws->message_size) {
+        else if (g_bytes_get_size(publication->envelope) >= ws->message_size)
             g_queue_push_tail(&too_large, publication);
-        } else {
+        else
             gone = send_publication(ws, publication, &too_large);
-        }
-        if (gone) {
+        if (gone)
             g_queue_delete_link(&ws->outbox.waiting, link);
-        }
     }
-    finish_all(ws, &orphaned, TRANSPORT_DROPPED, "its channel is gone");
-    finish_all(ws, &expired, TRANSPORT_DROPPED, "its time ran out");
-    finish_all(ws, &too_large, TRANSPORT_TOO_LARGE, "larger than MessageSize= allows");
+    finish_all(&orphaned, TRANSPORT_DROPPED, "its channel is gone");
+    finish_all(&expired, TRANSPORT_DROPPED, "its time ran out");
+    finish_all(&too_large, TRANSPORT_TOO_LARGE, "larger than MessageSize= allows");
 }
 
 static gboolean on_flush(void *userdata)
@@ -257,9 +243,8 @@ static gboolean on_flush(void *userdata)
 /* Publishing is never done from inside the caller's call: |done| may come of it. */
 static void flush_soon(Websocket *ws)
 {
-    if (!ws->flush_source && !ws->freed) {
+    if (!ws->flush_source && !ws->freed)
         ws->flush_source = g_idle_add_full(G_PRIORITY_DEFAULT, on_flush, ws, NULL);
-    }
 }
 
 static gboolean on_pause_over(void *userdata)
@@ -271,7 +256,8 @@ static gboolean on_pause_over(void *userdata)
     return G_SOURCE_REMOVE;
 }
 
-/* --- frames --------------------------------------------------------------------------------------------------- */
+/* --- frames
+ * --------------------------------------------------------------------------------------------------- */
 
 static void on_welcome(Websocket *ws, const Frame *frame)
 {
@@ -285,15 +271,15 @@ static void on_welcome(Websocket *ws, const Frame *frame)
     for (guint i = 0; i < frame->channels->len && !ws->freed && ws->generation == generation; i++) {
         const FrameChannel *row = g_ptr_array_index(frame->channels, i);
         Subscription *subscription = g_hash_table_lookup(ws->subscriptions, row->id);
-        if (!subscription || !subscription->asked) {
+        if (!subscription || !subscription->asked)
             continue;
-        }
         if (row->ok) {
             subscription->open = true;
             ws->events.subscribed(&ws->base, row->id, row->missed, ws->events.userdata);
         } else {
             refuse(ws, row->id,
-                   frame_reason_wants_bootstrap(row->reason) ? TRANSPORT_REFUSED_TOKEN : TRANSPORT_REFUSED_OTHER,
+                   frame_reason_wants_bootstrap(row->reason) ? TRANSPORT_REFUSED_TOKEN
+                                                             : TRANSPORT_REFUSED_OTHER,
                    row->reason ? row->reason : "no reason given");
         }
     }
@@ -303,9 +289,8 @@ static void on_welcome(Websocket *ws, const Frame *frame)
 static void pause_publishing(Websocket *ws, guint64 seq)
 {
     Publication *publication = outbox_take_sent(&ws->outbox, seq);
-    if (publication) {
+    if (publication)
         g_queue_push_head(&ws->outbox.waiting, publication);
-    }
     ws->paused = true;
     g_clear_handle_id(&ws->pause_timer, g_source_remove);
     ws->pause_timer = g_timeout_add((guint)ws->times.slower_ms, on_pause_over, ws);
@@ -339,8 +324,9 @@ static void on_error_frame(Websocket *ws, const Frame *frame)
         log_warning("The platform refused a frame: %s", frame->reason);
         publication = outbox_take_sent(&ws->outbox, frame->seq);
         if (publication) {
-            finish(ws, publication,
-                   frame->code == FRAME_ERROR_TOO_LARGE ? TRANSPORT_TOO_LARGE : TRANSPORT_DROPPED, frame->reason);
+            publication_finish(publication,
+                               frame->code == FRAME_ERROR_TOO_LARGE ? TRANSPORT_TOO_LARGE : TRANSPORT_DROPPED,
+                               frame->reason);
         }
         return;
     }
@@ -349,9 +335,8 @@ static void on_error_frame(Websocket *ws, const Frame *frame)
 static void on_message_frame(Websocket *ws, const Frame *frame)
 {
     Subscription *subscription = g_hash_table_lookup(ws->subscriptions, frame->message->channel);
-    if (subscription && subscription->open) {
+    if (subscription && subscription->open)
         ws->events.message(&ws->base, frame->message, ws->events.userdata);
-    }
 }
 
 static void on_frame(const Frame *frame, void *userdata)
@@ -367,9 +352,8 @@ static void on_frame(const Frame *frame, void *userdata)
         break;
     case FRAME_PUBLISHED:
         publication = outbox_take_sent(&ws->outbox, frame->seq);
-        if (publication) {
-            finish(ws, publication, TRANSPORT_PUBLISHED, "");
-        }
+        if (publication)
+            publication_finish(publication, TRANSPORT_PUBLISHED, "");
         break;
     case FRAME_ERROR:
         on_error_frame(ws, frame);
@@ -379,7 +363,8 @@ static void on_frame(const Frame *frame, void *userdata)
     }
 }
 
-/* --- losing a connection -------------------------------------------------------------------------------------- */
+/* --- losing a connection
+ * -------------------------------------------------------------------------------------- */
 
 static gboolean on_attempt_due(void *userdata)
 {
@@ -392,9 +377,8 @@ static gboolean on_attempt_due(void *userdata)
 /* Waits |wait_ms| (-1: as the backoff says) or rests where no channel is wanted. */
 static void wait_for_attempt(Websocket *ws, TransportState state, const char *reason, gint64 wait_ms)
 {
-    if (wait_ms < 0) {
+    if (wait_ms < 0)
         wait_ms = backoff_next(&ws->backoff);
-    }
     g_clear_handle_id(&ws->attempt_timer, g_source_remove);
     if (!anything_wanted(ws)) {
         ws->not_before = MAX(ws->not_before, g_get_monotonic_time() + wait_ms * 1000);
@@ -427,25 +411,21 @@ static void drop_stream(Websocket *ws, guint close_code, const char *reason)
     }
 }
 
-/* |say| is the close code for the platform, where it can still hear us. |wait_ms|: until the next attempt, -1 = as the
- * backoff says. */
+/* |say| is the close code for the platform, where it can still hear us. |wait_ms|: until the next attempt, -1
+ * = as the backoff says. */
 static void lose(Websocket *ws, guint say, const char *reason, bool offline, gint64 wait_ms)
 {
-    if (ws->freed) {
+    if (ws->freed)
         return;
-    }
     g_autofree char *words = g_strdup(reason); /* |reason| may be the stream's own */
     bool was_connected = ws->welcomed;
-    if (was_connected && g_get_monotonic_time() - ws->welcomed_at >= ws->times.settled_ms * 1000) {
+    if (was_connected && g_get_monotonic_time() - ws->welcomed_at >= ws->times.settled_ms * 1000)
         backoff_reset(&ws->backoff);
-    }
     drop_stream(ws, say, words);
-    if (was_connected && !ws->freed) {
+    if (was_connected && !ws->freed)
         ws->events.lost(&ws->base, words, ws->events.userdata);
-    }
-    if (!ws->freed && !ws->stream) {
+    if (!ws->freed && !ws->stream)
         wait_for_attempt(ws, offline ? TRANSPORT_OFFLINE : TRANSPORT_BACKING_OFF, words, wait_ms);
-    }
 }
 
 static void on_ended(const WebsocketEnd *end, void *userdata)
@@ -502,9 +482,8 @@ static void start_attempt(Websocket *ws)
 /* As soon as the platform's own wish (4001, 1013) allows it. */
 static void attempt_soon(Websocket *ws)
 {
-    if (ws->stream || !anything_wanted(ws)) {
+    if (ws->stream || !anything_wanted(ws))
         return;
-    }
     gint64 wait_ms = (ws->not_before - g_get_monotonic_time() + 999) / 1000;
     if (wait_ms > 0) {
         wait_for_attempt(ws, TRANSPORT_BACKING_OFF, "waiting as the platform asked", wait_ms);
@@ -513,9 +492,11 @@ static void attempt_soon(Websocket *ws)
     start_attempt(ws);
 }
 
-/* --- the transport's table ------------------------------------------------------------------------------------ */
+/* --- the transport's table
+ * ------------------------------------------------------------------------------------ */
 
-static void websocket_subscribe(Transport *transport, const char *channel, const char *token, const char *since)
+static void websocket_subscribe(Transport *transport, const char *channel, const char *token,
+                                const char *since)
 {
     Websocket *ws = (Websocket *)transport;
     Subscription *subscription = g_hash_table_lookup(ws->subscriptions, channel);
@@ -530,24 +511,22 @@ static void websocket_subscribe(Transport *transport, const char *channel, const
     subscription->since = g_strdup(since);
     subscription->refused = false;
     if (!ws->stream) {
-        if (!ws->attempt_timer) {
+        if (!ws->attempt_timer)
             attempt_soon(ws);
-        }
         return;
     }
-    subscription->asked = subscription->open;
-    if (websocket_stream_is_open(ws->stream)) {
+    subscription->asked = false;
+    subscription->open = false;
+    if (websocket_stream_is_open(ws->stream))
         ask(ws, false);
-    }
 }
 
 static void websocket_unsubscribe(Transport *transport, const char *channel)
 {
     Websocket *ws = (Websocket *)transport;
     Subscription *subscription = g_hash_table_lookup(ws->subscriptions, channel);
-    if (!subscription) {
+    if (!subscription)
         return;
-    }
     if (subscription->asked) {
         g_autofree char *frame = frame_unsubscribe(channel);
         send_text(ws, frame);
@@ -588,25 +567,24 @@ static void websocket_hurry(Transport *transport)
 
 static void on_network_changed(GNetworkMonitor *network, gboolean available, void *userdata)
 {
-    if (available) {
+    if (available)
         attempt_soon(userdata);
-    }
 }
 
 static void websocket_free(Transport *transport)
 {
-    Websocket *ws = (Websocket *)transport;
+    g_autoptr(Websocket) ws = (Websocket *)transport;
     ws->freed = true;
     g_clear_signal_handler(&ws->network_handler, ws->network);
     g_clear_handle_id(&ws->attempt_timer, g_source_remove);
     g_clear_handle_id(&ws->flush_source, g_source_remove);
     drop_stream(ws, SOUP_WEBSOCKET_CLOSE_NORMAL, NULL);
-    outbox_clear(&ws->outbox);
+    finish_all(&ws->outbox.waiting, TRANSPORT_DROPPED,
+               "the link was closed"); /* drop_stream put all of it there */
     g_clear_pointer(&ws->subscriptions, g_hash_table_unref);
     g_clear_object(&ws->session);
     g_clear_pointer(&ws->url, g_free);
     g_clear_pointer(&ws->uuid, g_free);
-    websocket_unref(ws);
 }
 
 static const TransportClass websocket_class = {
@@ -623,13 +601,11 @@ Transport *websocket_transport_new_with_times(const char *url, const char *tls_c
                                               guint64 message_size, const WebsocketTimes *times,
                                               const TransportEvents *events, GError **error)
 {
-    if (!https_url_is_allowed(url, "wss", "ws", error)) {
+    if (!https_url_is_allowed(url, "wss", "ws", error))
         return NULL;
-    }
     g_autoptr(SoupSession) session = https_session_new(tls_ca, error);
-    if (!session) {
+    if (!session)
         return NULL;
-    }
     Websocket *ws = g_rc_box_new0(Websocket);
     ws->base.class = &websocket_class;
     ws->events = *events;
@@ -639,15 +615,17 @@ Transport *websocket_transport_new_with_times(const char *url, const char *tls_c
     ws->message_size = message_size;
     ws->session = g_steal_pointer(&session);
     ws->network = g_network_monitor_get_default();
-    ws->network_handler = g_signal_connect(ws->network, "network-changed", G_CALLBACK(on_network_changed), ws);
+    ws->network_handler =
+        g_signal_connect(ws->network, "network-changed", G_CALLBACK(on_network_changed), ws);
     ws->subscriptions = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, subscription_free);
     ws->outbox = (Outbox)OUTBOX_INIT;
     ws->backoff = BACKOFF_INIT(times->backoff_floor_ms, times->backoff_ceiling_ms);
     return &ws->base;
 }
 
-Transport *websocket_transport_new(const char *url, const char *tls_ca, const char *uuid, guint64 message_size,
-                                   const TransportEvents *events, GError **error)
+Transport *websocket_transport_new(const char *url, const char *tls_ca, const char *uuid,
+                                   guint64 message_size, const TransportEvents *events, GError **error)
 {
-    return websocket_transport_new_with_times(url, tls_ca, uuid, message_size, &WEBSOCKET_TIMES, events, error);
+    return websocket_transport_new_with_times(url, tls_ca, uuid, message_size, &WEBSOCKET_TIMES, events,
+                                              error);
 }

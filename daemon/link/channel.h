@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One authority's channel: from its key over the bootstrap and the subscription to the messages that come in on it.
+ *
+ *   PREPARING      the channel key is generated, the caindex looked up
+ *   DUE            a bootstrap is wanted; the link says when (8 at once)
+ *   BOOTSTRAPPING  under way
+ *   WAITING        it failed, the next one is at channel_next_attempt
+ *   SUBSCRIBING    a transport has it and has not confirmed it
+ *   SUBSCRIBED     confirmed: the authority is connected
+ *
+ * Messages are handled in order of arrival, a few at a time; more than QueueLength= are dropped unread, because
+ * answering would cost what the limit saves. Main thread. */
+
+#include "daemon/link/bootstrap.h"
+#include "daemon/link/channel-context.h"
+
+typedef struct Channel Channel;
+
+typedef enum ChannelState {
+    CHANNEL_PREPARING,
+    CHANNEL_DUE,
+    CHANNEL_BOOTSTRAPPING,
+    CHANNEL_WAITING,
+    CHANNEL_SUBSCRIBING,
+    CHANNEL_SUBSCRIBED,
+} ChannelState;
+
+typedef struct ChannelEvents {
+    void (*changed)(Channel *channel, void *userdata); /* state, message, next attempt */
+    /* The transport for |url| with this channel on it under |id|; NULL with |error|. Transfer none. */
+    Transport *(*join)(Channel *channel, const char *url, const char *id, GError **error, void *userdata);
+    /* It is not on its transport any more. */
+    void (*leave)(Channel *channel, void *userdata);
+    void (*signed_request)(Channel *channel, const char *siguuid, const char *kind, const char *result,
+                           void *userdata);
+    void (*denied_request)(Channel *channel, const char *siguuid, const char *kind, const char *reason,
+                           void *userdata);
+    void *userdata;
+} ChannelEvents;
+
+/* |context| outlives the channel. */
+Channel *channel_new(LinkContext *context, Authority *authority, const ChannelEvents *events);
+void channel_free(Channel *channel);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Channel, channel_free)
+
+Authority *channel_authority(const Channel *channel);
+ChannelState channel_state(const Channel *channel);
+bool channel_is_offline(const Channel *channel);       /* the last attempt found no route */
+const char *channel_message(const Channel *channel);   /* why not connected, or "" */
+gint64 channel_next_attempt(const Channel *channel);   /* µs since the epoch, 0 = none */
+
+/* Only in state DUE. */
+void channel_bootstrap(Channel *channel);
+/* Network came back, Reload: what waits is due. */
+void channel_hurry(Channel *channel);
+/* The authority's token or PIN changed: due, where it was a signature that failed. */
+void channel_token_changed(Channel *channel);
+
+/* What its transport says, sorted by the link. */
+void channel_on_subscribed(Channel *channel, bool missed);
+void channel_on_refused(Channel *channel, TransportRefusal refusal, const char *reason);
+/* The connection is down, or still down: |reason| in words, |next_attempt| as in TransportEvents. */
+void channel_on_disconnected(Channel *channel, const char *reason, gint64 next_attempt);
+void channel_on_message(Channel *channel, TransportMessage *message);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What all channels of the link share. It belongs to the link; who outlives the link's end (a signature under way at a
+ * token) does not look at it any more. Main thread. */
+
+#include "daemon/ca/authority.h"
+#include "daemon/config.h"
+#include "daemon/link/envelope.h"
+#include "daemon/link/identity.h"
+#include "daemon/link/journal.h"
+#include "daemon/worker.h"
+#include <libsoup/soup.h>
+
+typedef struct LinkContext {
+    const Config *config;
+    Identity *identity;
+    Journal *journal;
+    Worker *crypto;       /* S/MIME, building what is to be signed: as many threads as processors */
+    SoupSession *https;   /* bootstrap and CRL delivery */
+    EnvelopeTrust *trust; /* NULL: unconfigured */
+} LinkContext;
+
+/* The authority's serial number as the platform may know it ([Platform] ShortSerial=). Transfer full. */
+char *link_context_serial(const LinkContext *context, Authority *authority);
+/* |serial| is one of the two texts that a platform may have for it (protocol.md 5). */
+bool authority_answers_to(Authority *authority, const char *serial, const char *thumbprint);

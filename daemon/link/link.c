@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The table of contents of the link: which authorities there are, the channel of each, the connections that
+ * the channels share, and where all of that stands in one word.
+ *
+ * Whatever changes asks for a refresh, which runs once from the main loop: it starts bootstraps that are due,
+ * frees connections that nobody uses, and says what became of the whole. */
+
+#include "daemon/link/link.h"
+
+#include "daemon/link/channel.h"
+#include "daemon/link/connection.h"
+#include "daemon/link/https.h"
+#include "daemon/log.h"
+#include "daemon/message-ids.h"
+#include "daemon/openssl-cleanup.h"
+#include "daemon/trust.h"
+
+/* protocol.md W.1: an agent may have a thousand CAs. */
+#define BOOTSTRAPS_AT_ONCE 8
+
+struct Link {
+    LinkContext context;
+    LinkEvents events;
+    GPtrArray *authorities; /* Authority, in order of appearance */
+    GHashTable *channels;   /* Authority → Channel; empty while unconfigured */
+    GPtrArray *connections; /* Connection */
+    GNetworkMonitor *network;
+    gulong network_handler;
+    guint refresh;
+    char *obstacle; /* why nothing can be tried at all, or NULL */
+
+    LinkState state;
+    char *message;
+    gint64 next_attempt;
+};
+
+static const char *const state_names[] = {
+    [LINK_UNCONFIGURED] = "unconfigured",   [LINK_OFFLINE] = "offline",
+    [LINK_BOOTSTRAPPING] = "bootstrapping", [LINK_CONNECTING] = "connecting",
+    [LINK_CONNECTED] = "connected",         [LINK_BACKING_OFF] = "backing-off",
+};
+
+/* --- where it stands
+ * ---------------------------------------------------------------------------------------------- */
+
+typedef struct Census {
+    guint of[CHANNEL_SUBSCRIBED + 1]; /* by ChannelState */
+    bool offline;
+    bool reconnecting;   /* a connection waits for its next attempt */
+    gint64 next_attempt; /* the earliest, 0 = none */
+    const char *message; /* what that one waits for */
+} Census;
+
+static void note_attempt(Census *census, gint64 next_attempt, const char *message)
+{
+    if (next_attempt && (!census->next_attempt || next_attempt < census->next_attempt)) {
+        census->next_attempt = next_attempt;
+        census->message = message;
+    }
+}
+
+static Census take_census(const Link *link)
+{
+    Census census = {.message = ""};
+    GHashTableIter iter;
+    void *value;
+    g_hash_table_iter_init(&iter, link->channels);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Channel *channel = value;
+        census.of[channel_state(channel)]++;
+        census.offline = census.offline || channel_is_offline(channel);
+        if (channel_state(channel) == CHANNEL_WAITING)
+            note_attempt(&census, channel_next_attempt(channel), channel_message(channel));
+    }
+    for (guint i = 0; i < link->connections->len; i++) {
+        const Connection *connection = g_ptr_array_index(link->connections, i);
+        TransportState state = connection_state(connection);
+        census.offline = census.offline || state == TRANSPORT_OFFLINE;
+        if (state == TRANSPORT_BACKING_OFF || state == TRANSPORT_OFFLINE) {
+            census.reconnecting = true;
+            note_attempt(&census, connection_next_attempt(connection), connection_message(connection));
+        }
+    }
+    return census;
+}
+
+static LinkState state_of(const Link *link, const Census *census)
+{
+    if (link->obstacle || link->authorities->len == 0)
+        return LINK_UNCONFIGURED;
+    if (census->of[CHANNEL_SUBSCRIBED] > 0)
+        return LINK_CONNECTED;
+    if (census->of[CHANNEL_PREPARING] + census->of[CHANNEL_DUE] + census->of[CHANNEL_BOOTSTRAPPING] > 0)
+        return LINK_BOOTSTRAPPING;
+    if (census->of[CHANNEL_SUBSCRIBING] > 0 && !census->reconnecting)
+        return LINK_CONNECTING;
+    return census->offline ? LINK_OFFLINE : LINK_BACKING_OFF;
+}
+
+/* Transfer full. */
+static char *message_of(const Link *link, LinkState state, const Census *census)
+{
+    guint connected = census->of[CHANNEL_SUBSCRIBED];
+    switch (state) {
+    case LINK_UNCONFIGURED:
+        return g_strdup(link->obstacle ? link->obstacle
+                                       : "There is no CA certificate on any token yet; provision a slot "
+                                         "(iothsmctl provision)");
+    case LINK_CONNECTED:
+        return connected == link->authorities->len
+                   ? g_strdup("")
+                   : g_strdup_printf("%u of %u authorities are connected", connected, link->authorities->len);
+    case LINK_BOOTSTRAPPING:
+    case LINK_CONNECTING:
+        return g_strdup("");
+    case LINK_OFFLINE:
+    case LINK_BACKING_OFF:
+        return g_strdup(census->message);
+    }
+    return g_strdup("");
+}
+
+static void update_state(Link *link)
+{
+    Census census = take_census(link);
+    LinkState state = state_of(link, &census);
+    g_autofree char *message = message_of(link, state, &census);
+    bool waits = state == LINK_OFFLINE || state == LINK_BACKING_OFF;
+    gint64 next_attempt = waits ? census.next_attempt : 0;
+    if (state == link->state && next_attempt == link->next_attempt && g_str_equal(message, link->message))
+        return;
+    link->state = state;
+    link->next_attempt = next_attempt;
+    g_free(link->message);
+    link->message = g_steal_pointer(&message);
+    if (link->events.changed)
+        link->events.changed(link, link->events.userdata);
+}
+
+/* --- the refresh
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void start_bootstraps(Link *link)
+{
+    guint running = take_census(link).of[CHANNEL_BOOTSTRAPPING];
+    for (guint i = 0; i < link->authorities->len && running < BOOTSTRAPS_AT_ONCE; i++) {
+        Channel *channel = g_hash_table_lookup(link->channels, g_ptr_array_index(link->authorities, i));
+        if (channel && channel_state(channel) == CHANNEL_DUE) {
+            channel_bootstrap(channel);
+            running++;
+        }
+    }
+}
+
+static void free_unused_connections(Link *link)
+{
+    for (guint i = link->connections->len; i-- > 0;)
+        if (connection_is_empty(g_ptr_array_index(link->connections, i)))
+            g_ptr_array_remove_index(link->connections, i);
+}
+
+static gboolean on_refresh(void *userdata)
+{
+    Link *link = userdata;
+    link->refresh = 0;
+    start_bootstraps(link);
+    free_unused_connections(link);
+    update_state(link);
+    return G_SOURCE_REMOVE;
+}
+
+static void refresh_soon(void *userdata)
+{
+    Link *link = userdata;
+    if (!link->refresh)
+        link->refresh = g_idle_add_full(G_PRIORITY_DEFAULT, on_refresh, link, NULL);
+}
+
+/* --- channels and their connections
+ * --------------------------------------------------------------------------------- */
+
+static void on_channel_changed(Channel *channel, void *userdata)
+{
+    refresh_soon(userdata);
+}
+
+static Transport *on_join(Channel *channel, const char *url, const char *id, GError **error, void *userdata)
+{
+    Link *link = userdata;
+    Connection *connection = NULL;
+    for (guint i = 0; i < link->connections->len && !connection; i++) {
+        Connection *known = g_ptr_array_index(link->connections, i);
+        if (g_str_equal(connection_url(known), url))
+            connection = known;
+    }
+    if (!connection) {
+        connection = connection_new(url, &link->context, refresh_soon, link, error);
+        if (!connection)
+            return NULL;
+        g_ptr_array_add(link->connections, connection);
+    }
+    return connection_add(connection, id, channel, error) ? connection_transport(connection) : NULL;
+}
+
+static void on_leave(Channel *channel, void *userdata)
+{
+    Link *link = userdata;
+    for (guint i = 0; i < link->connections->len; i++)
+        connection_remove(g_ptr_array_index(link->connections, i), channel);
+    refresh_soon(link);
+}
+
+static void on_signed(Channel *channel, const char *siguuid, const char *kind, const char *result,
+                      void *userdata)
+{
+    Link *link = userdata;
+    if (link->events.signed_request)
+        link->events.signed_request(link, channel_authority(channel), siguuid, kind, result,
+                                    link->events.userdata);
+}
+
+static void on_denied(Channel *channel, const char *siguuid, const char *kind, const char *reason,
+                      void *userdata)
+{
+    Link *link = userdata;
+    if (link->events.denied_request)
+        link->events.denied_request(link, channel_authority(channel), siguuid, kind, reason,
+                                    link->events.userdata);
+}
+
+static void open_channel(Link *link, Authority *authority)
+{
+    const ChannelEvents events = {
+        .changed = on_channel_changed,
+        .join = on_join,
+        .leave = on_leave,
+        .signed_request = on_signed,
+        .denied_request = on_denied,
+        .userdata = link,
+    };
+    if (link->obstacle)
+        authority_set_link(authority, AUTHORITY_NOT_CONNECTED, link->obstacle, 0);
+    else
+        g_hash_table_insert(link->channels, authority, channel_new(&link->context, authority, &events));
+}
+
+/* --- configuration
+ * ------------------------------------------------------------------------------------------------ */
+
+static void note_obstacle(Link *link, const GError *error)
+{
+    if (g_strcmp0(link->obstacle, error->message) != 0)
+        log_event(LOG_WARNING, MESSAGE_UNCONFIGURED, NULL, "%s", error->message);
+    g_free(link->obstacle);
+    link->obstacle = g_strdup(error->message);
+}
+
+static bool open_trust(Link *link, GError **error)
+{
+    const Config *config = link->context.config;
+    g_autoptr(X509_STORE) pinned = trust_open_platform(config->verification_ca, error);
+    if (!pinned)
+        return false;
+    g_clear_pointer(&link->context.trust, envelope_trust_unref);
+    link->context.trust = envelope_trust_new(pinned, config->signer_purpose);
+    return true;
+}
+
+static bool open_session(Link *link, GError **error)
+{
+    SoupSession *session = https_session_new(link->context.config->tls_ca, error);
+    if (!session)
+        return false;
+    g_clear_object(&link->context.https);
+    link->context.https = session;
+    return true;
+}
+
+static void configure(Link *link)
+{
+    g_autoptr(GError) error = NULL;
+    if (open_trust(link, &error) && open_session(link, &error))
+        g_clear_pointer(&link->obstacle, g_free);
+    else
+        note_obstacle(link, error);
+}
+
+static void close_channels(Link *link)
+{
+    g_hash_table_remove_all(link->channels);
+    g_ptr_array_set_size(link->connections, 0);
+}
+
+/* Whether existing connections and channels are still the right ones. */
+static bool is_same_platform(const Config *before, const Config *after)
+{
+    return g_strcmp0(before->platform_url, after->platform_url) == 0 &&
+           g_strcmp0(before->tls_ca, after->tls_ca) == 0 && before->message_size == after->message_size;
+}
+
+static void hurry(Link *link)
+{
+    GHashTableIter iter;
+    void *channel;
+    g_hash_table_iter_init(&iter, link->channels);
+    while (g_hash_table_iter_next(&iter, NULL, &channel))
+        channel_hurry(channel);
+    for (guint i = 0; i < link->connections->len; i++)
+        connection_hurry(g_ptr_array_index(link->connections, i));
+}
+
+void link_reload(Link *link, const Config *config)
+{
+    bool was_obstructed = link->obstacle != NULL;
+    bool restart = !is_same_platform(link->context.config, config);
+    link->context.config = config;
+    configure(link);
+    if (restart || was_obstructed || link->obstacle) {
+        close_channels(link);
+        for (guint i = 0; i < link->authorities->len; i++)
+            open_channel(link, g_ptr_array_index(link->authorities, i));
+    } else {
+        hurry(link);
+    }
+    refresh_soon(link);
+}
+
+static void on_network_changed(GNetworkMonitor *network, gboolean available, void *userdata)
+{
+    if (available)
+        hurry(userdata);
+}
+
+/* --- the link from outside
+ * ------------------------------------------------------------------------------------------ */
+
+Link *link_new(const Config *config, Identity *identity, Journal *journal, const LinkEvents *events)
+{
+    Link *link = g_new0(Link, 1);
+    link->context.config = config;
+    link->context.identity = identity;
+    link->context.journal = journal;
+    link->context.crypto = worker_new("crypto", g_get_num_processors(), G_MAXUINT);
+    link->events = *events;
+    link->authorities = g_ptr_array_new_with_free_func((GDestroyNotify)authority_unref);
+    link->channels = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)channel_free);
+    link->connections = g_ptr_array_new_with_free_func((GDestroyNotify)connection_free);
+    link->message = g_strdup("");
+    link->network = g_network_monitor_get_default();
+    link->network_handler =
+        g_signal_connect(link->network, "network-changed", G_CALLBACK(on_network_changed), link);
+    configure(link);
+    update_state(link);
+    return link;
+}
+
+void link_free(Link *link)
+{
+    if (!link)
+        return;
+    memset(&link->events, 0, sizeof link->events);
+    g_clear_signal_handler(&link->network_handler, link->network);
+    close_channels(link);
+    g_clear_handle_id(&link->refresh, g_source_remove);
+    worker_close_and_join(link->context.crypto);
+    g_clear_object(&link->context.https);
+    envelope_trust_unref(link->context.trust);
+    g_hash_table_unref(link->channels);
+    g_ptr_array_unref(link->connections);
+    g_ptr_array_unref(link->authorities);
+    g_free(link->obstacle);
+    g_free(link->message);
+    g_free(link);
+}
+
+void link_add_authority(Link *link, Authority *authority)
+{
+    g_ptr_array_add(link->authorities, authority_ref(authority));
+    open_channel(link, authority);
+    refresh_soon(link);
+}
+
+void link_remove_authority(Link *link, Authority *authority)
+{
+    g_hash_table_remove(link->channels, authority);
+    g_ptr_array_remove(link->authorities, authority);
+    refresh_soon(link);
+}
+
+void link_authority_changed(Link *link, Authority *authority)
+{
+    Channel *channel = g_hash_table_lookup(link->channels, authority);
+    if (channel)
+        channel_token_changed(channel);
+}
+
+LinkState link_state(const Link *link)
+{
+    return link->state;
+}
+
+const char *link_state_to_string(LinkState state)
+{
+    return state_names[state];
+}
+
+const char *link_message(const Link *link)
+{
+    return link->message;
+}
+
+const char *link_transport(const Link *link)
+{
+    return link_connected(link) > 0 ? "websocket" : "";
+}
+
+gint64 link_next_attempt(const Link *link)
+{
+    return link->next_attempt;
+}
+
+guint link_connected(const Link *link)
+{
+    return take_census(link).of[CHANNEL_SUBSCRIBED];
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Open, compare, seal, publish. An offer that came too late means nothing, so it is not kept beyond its
+ * deadline. */
+
+#include "daemon/link/offer.h"
+
+#include "daemon/link/opening.h"
+#include "daemon/link/sealing.h"
+#include "daemon/link/wire.h"
+#include "daemon/log.h"
+
+struct Offer {
+    ChannelContext *channel; /* NULL: abandoned */
+    TransportMessage *message;
+    gint64 deadline;
+    GCancellable *cancellable;
+    DealtWithFunc done;
+    void *userdata;
+};
+
+static void finish(Offer *offer)
+{
+    if (offer->channel)
+        offer->done(offer->userdata);
+    transport_message_unref(offer->message);
+    g_object_unref(offer->cancellable);
+    g_free(offer);
+}
+
+static void on_published(TransportOutcome outcome, const char *reason, void *userdata)
+{
+    finish(userdata);
+}
+
+static void on_sealed(GBytes *wire, const GError *error, void *userdata)
+{
+    Offer *offer = userdata;
+    if (!offer->channel) {
+        finish(offer);
+        return;
+    }
+    if (error) {
+        channel_context_log_dropped(offer->channel, "", "offer", error->message);
+        finish(offer);
+        return;
+    }
+    offer->channel->publish(wire, offer->deadline, on_published, offer, offer->channel->owner);
+}
+
+static void on_opened(const Opened *opened, const GError *error, void *userdata)
+{
+    Offer *offer = userdata;
+    ChannelContext *channel = offer->channel;
+    if (!channel) {
+        finish(offer);
+        return;
+    }
+    if (error) {
+        if (!opened)
+            log_debug("A solicitation was not looked at: %s", error->message);
+        else if (!opened->signer)
+            channel_context_log_foreign(channel, offer->message, error);
+        else
+            log_warning("A solicitation of the platform could not be read: %s", error->message);
+        finish(offer);
+        return;
+    }
+    const char *siguuid = wire_text(opened->content, "siguuid");
+    if (!siguuid || !authority_answers_to(channel->authority, wire_text(opened->content, "serial"),
+                                          wire_text(opened->content, "thumbprint"))) {
+        finish(offer); /* another agent may serve it */
+        return;
+    }
+    seal(channel->link->crypto, channel->key,
+         wire_offer_content(identity_uuid(channel->link->identity), channel->caindex, siguuid), NULL,
+         wire_offer(offer->message->publisher, siguuid), offer->cancellable, on_sealed, offer);
+}
+
+Offer *offer_start(ChannelContext *channel, TransportMessage *message, gint64 deadline, DealtWithFunc done,
+                   void *userdata)
+{
+    Offer *offer = g_new0(Offer, 1);
+    *offer = (Offer){channel, transport_message_ref(message), deadline, g_cancellable_new(), done, userdata};
+    opening_start(channel->link->crypto, channel->link->trust, OPENING_SIGNED, message->envelope, "smime",
+                  NULL, 0, deadline, offer->cancellable, on_opened, offer);
+    return offer;
+}
+
+void offer_abandon(Offer *offer)
+{
+    if (!offer)
+        return;
+    offer->channel = NULL;
+    g_cancellable_cancel(offer->cancellable);
+}

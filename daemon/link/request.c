@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Each step starts one asynchronous thing and ends; its callback is the next step. After request_abandon the
+ * step under way comes back once and frees. Threads see the jobs (PrepareJob, SignJob) only. */
+
+#include "daemon/link/request.h"
+
+#include "daemon/ca/signing.h"
+#include "daemon/error.h"
+#include "daemon/json.h"
+#include "daemon/link/delivery.h"
+#include "daemon/link/https.h"
+#include "daemon/link/opening.h"
+#include "daemon/link/sealing.h"
+#include "daemon/link/wire.h"
+#include "daemon/log.h"
+#include "daemon/message-ids.h"
+
+/* What the platform may name a request; its own are 36 characters. */
+#define SIGUUID_MAX 256
+/* From the token's first look at it: a touch takes 15 s, an RSA-4096 signature of a card 2 s. */
+#define SIGN_LIMIT_US (120 * G_USEC_PER_SEC)
+#define CRL_ANSWER "crl uploaded"
+
+struct Request {
+    ChannelContext *channel; /* NULL: abandoned */
+    Journal *journal;        /* lives longer than the channel and the link */
+    Authority *authority;
+    TransportMessage *message;
+    gint64 deadline;
+    GCancellable *cancellable;
+    GCancellable *delivery; /* the upload's own, while there is one */
+    DealtWithFunc done;
+    void *userdata;
+
+    char *kind; /* signtype as the envelope says, or "" */
+    char *siguuid;
+    X509 *platform; /* who signed the request: recipient of the answer */
+    gint64 signing_time;
+    guint8 digest[32];
+    JsonObject *content;        /* until prepared */
+    struct PrepareJob *prepare; /* the worker's, while there is one */
+    struct SignJob *sign;       /* the worker's, while there is one */
+    Signing *signing;           /* signed */
+    bool shortened;             /* the answer was too large and was replaced */
+};
+
+static void finish(Request *request)
+{
+    if (request->channel)
+        request->done(request->userdata);
+    authority_unref(request->authority);
+    transport_message_unref(request->message);
+    g_object_unref(request->cancellable);
+    g_clear_object(&request->delivery);
+    g_clear_pointer(&request->content, json_object_unref);
+    signing_free(request->signing);
+    X509_free(request->platform);
+    g_free(request->kind);
+    g_free(request->siguuid);
+    g_free(request);
+}
+
+/* True when there is nobody to go on for; the request is gone then. */
+static bool is_abandoned(Request *request)
+{
+    if (request->channel)
+        return false;
+    finish(request);
+    return true;
+}
+
+static void drop(Request *request, const char *reason)
+{
+    channel_context_log_dropped(request->channel, request->siguuid, request->kind, reason);
+    finish(request);
+}
+
+/* --- answering
+ * ------------------------------------------------------------------------------------------------- */
+
+static void send_answer(Request *request, bool success, const char *text);
+
+static void on_published(TransportOutcome outcome, const char *reason, void *userdata)
+{
+    Request *request = userdata;
+    if (is_abandoned(request))
+        return;
+    if (outcome == TRANSPORT_TOO_LARGE && !request->shortened) {
+        request->shortened = true;
+        log_warning("The answer to request %s is too large for the link: %s", request->siguuid, reason);
+        send_answer(request, false, "The result is too large for the link");
+        return;
+    }
+    if (outcome != TRANSPORT_PUBLISHED)
+        log_warning("The answer to request %s did not reach the platform: %s", request->siguuid, reason);
+    finish(request);
+}
+
+static void on_answer_sealed(GBytes *wire, const GError *error, void *userdata)
+{
+    Request *request = userdata;
+    if (is_abandoned(request))
+        return;
+    if (error) {
+        drop(request, error->message);
+        return;
+    }
+    request->channel->publish(wire, G_MAXINT64, on_published, request, request->channel->owner);
+}
+
+/* Takes |content|. */
+static void seal_answer(Request *request, JsonObject *content)
+{
+    ChannelContext *channel = request->channel;
+    seal(channel->link->crypto, channel->key, content, request->platform,
+         wire_answer(request->siguuid, request->message->publisher), request->cancellable, on_answer_sealed,
+         request);
+}
+
+static void send_answer(Request *request, bool success, const char *text)
+{
+    seal_answer(request, wire_answer_content(success, request->siguuid, text));
+}
+
+/* success:false, to the platform, to the log and to whoever watches. */
+static void refuse(Request *request, const char *text)
+{
+    ChannelContext *channel = request->channel;
+    log_event(LOG_NOTICE, MESSAGE_DENIED,
+              LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(request->authority)},
+                         {"IOTHSM_REQUEST", request->siguuid}, {"IOTHSM_KIND", request->kind},
+                         {"IOTHSM_RESULT", text}),
+              "Did not sign a %s for %s: %s", request->kind, authority_subject(request->authority), text);
+    authority_count_denied(request->authority);
+    channel->denied_request(request->siguuid, request->kind, text, channel->owner);
+    send_answer(request, false, text);
+}
+
+const char *request_error_text(const GError *error)
+{
+    if (error->domain != IOTHSM_ERROR)
+        return "Signing failed";
+    switch ((IothsmError)error->code) {
+    case IOTHSM_ERROR_INVALID:
+    case IOTHSM_ERROR_UNSUPPORTED:
+    case IOTHSM_ERROR_POLICY_DENIED:
+    case IOTHSM_ERROR_LIMITS_EXCEEDED:
+    case IOTHSM_ERROR_BAD_CERTIFICATE:
+    case IOTHSM_ERROR_KEY_MISMATCH:
+    case IOTHSM_ERROR_LINK_DOWN: /* a delivery's */
+        return error->message;
+    case IOTHSM_ERROR_PIN_REQUIRED:
+    case IOTHSM_ERROR_PIN_WRONG:
+    case IOTHSM_ERROR_PIN_BLOCKED:
+        return "HSM login failed";
+    case IOTHSM_ERROR_TOKEN_BUSY:
+        return "HSM is busy";
+    case IOTHSM_ERROR_TOKEN_GONE:
+    case IOTHSM_ERROR_TOKEN_HELD:
+    case IOTHSM_ERROR_TOKEN_SUSPECT:
+        return "HSM is not available";
+    case IOTHSM_ERROR_TOUCH_TIMEOUT:
+        return "HSM was not touched in time";
+    case IOTHSM_ERROR_TIMED_OUT:
+        return "HSM did not answer in time";
+    default:
+        return "Signing failed";
+    }
+}
+
+/* --- recording
+ * ------------------------------------------------------------------------------------------------- */
+
+static void on_recorded(const GError *error, void *userdata)
+{
+    Request *request = userdata;
+    if (error)
+        log_error("The answer to request %s could not be recorded: %s", request->siguuid, error->message);
+    if (is_abandoned(request))
+        return;
+    if (error) {
+        refuse(request, "The answer could not be recorded");
+        return;
+    }
+    ChannelContext *channel = request->channel;
+    const char *summary = signing_summary(request->signing);
+    log_event(LOG_INFO, MESSAGE_SIGNED,
+              LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(request->authority)},
+                         {"IOTHSM_REQUEST", request->siguuid}, {"IOTHSM_KIND", request->kind},
+                         {"IOTHSM_RESULT", summary}),
+              "%s signed a %s", authority_subject(request->authority), summary);
+    authority_count_signature(request->authority);
+    channel->signed_request(request->siguuid, request->kind, summary, channel->owner);
+    send_answer(request, true,
+                signing_is_delivered(request->signing) ? CRL_ANSWER : signing_text(request->signing));
+}
+
+static void record(Request *request)
+{
+    const char *text = signing_is_delivered(request->signing) ? CRL_ANSWER : signing_text(request->signing);
+    g_autoptr(JsonObject) content = wire_answer_content(true, request->siguuid, text);
+    g_autofree char *answer = json_object_to_text(content);
+    journal_answer(request->journal, authority_thumbprint(request->authority), request->siguuid, answer,
+                   on_recorded, request);
+}
+
+static void on_delivered(const GError *error, void *userdata)
+{
+    Request *request = userdata;
+    g_clear_object(&request->delivery);
+    if (is_abandoned(request))
+        return;
+    if (error)
+        refuse(request, request_error_text(error));
+    else
+        record(request);
+}
+
+/* --- signing
+ * --------------------------------------------------------------------------------------------------- */
+
+typedef struct SignJob {
+    Signing *signing;
+    gint64 deadline; /* to be started; what was started is finished */
+} SignJob;
+
+static bool run_sign(EVP_PKEY *key, void *data, GError **error)
+{
+    SignJob *job = data;
+    if (g_get_monotonic_time() > job->deadline) {
+        g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED, "It waited longer than its ttl");
+        return false;
+    }
+    return signing_sign(job->signing, key, error);
+}
+
+static void sign_job_free(void *data)
+{
+    SignJob *job = data;
+    signing_free(job->signing);
+    g_free(job);
+}
+
+static void on_signed(const GError *error, void *userdata)
+{
+    Request *request = userdata;
+    SignJob *job = g_steal_pointer(&request->sign);
+    if (!error)
+        request->signing = g_steal_pointer(&job->signing);
+    if (!request->channel && (error || signing_is_delivered(request->signing))) {
+        finish(request);
+    } else if (error && g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED)) {
+        drop(request, error->message);
+    } else if (error) {
+        log_warning("The signature for request %s failed: %s", request->siguuid, error->message);
+        refuse(request, request_error_text(error));
+    } else if (signing_is_delivered(request->signing)) {
+        request->delivery = g_cancellable_new();
+        delivery_start(request->channel->link, request->authority, request->channel->key, request->siguuid,
+                       signing_text(request->signing), request->platform, request->delivery, on_delivered,
+                       request);
+    } else {
+        record(request); /* also when abandoned: the signature exists */
+    }
+}
+
+/* Takes |signing|. */
+static void sign(Request *request, Signing *signing)
+{
+    SignJob *job = g_new0(SignJob, 1);
+    job->signing = signing;
+    job->deadline = request->deadline;
+    request->sign = job;
+    g_autoptr(GError) error = NULL;
+    gint64 limit = MAX(request->deadline, g_get_monotonic_time()) + SIGN_LIMIT_US;
+    if (!authority_use_key(request->authority, run_sign, job, sign_job_free, limit, NULL, on_signed, request,
+                           &error)) {
+        request->sign = NULL;
+        refuse(request, request_error_text(error));
+    }
+}
+
+/* --- preparing
+ * ------------------------------------------------------------------------------------------------- */
+
+typedef struct PrepareJob {
+    char *kind;
+    JsonObject *content;
+    X509 *ca;
+    SigningRules rules;
+    char *intent;     /* of the first time, or NULL */
+    Signing *signing; /* the result */
+} PrepareJob;
+
+static bool run_prepare(void *data, GCancellable *cancelled, GError **error)
+{
+    PrepareJob *job = data;
+    JsonObject *what = json_get_object(job->content, "request", error);
+    if (!what) {
+        if (error && !*error)
+            g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "request is missing");
+        return false;
+    }
+    job->signing = signing_new(job->kind, what, job->ca, &job->rules, g_get_real_time() / G_USEC_PER_SEC,
+                               job->intent, error);
+    return job->signing != NULL;
+}
+
+static void prepare_job_free(void *data)
+{
+    PrepareJob *job = data;
+    g_free(job->kind);
+    json_object_unref(job->content);
+    X509_free(job->ca);
+    g_free(job->intent);
+    signing_free(job->signing);
+    g_free(job);
+}
+
+typedef struct Intended {
+    Request *request;
+    Signing *signing;
+} Intended;
+
+static void on_intended(const GError *error, void *userdata)
+{
+    g_autofree Intended *intended = userdata;
+    Request *request = intended->request;
+    g_autoptr(Signing) signing = intended->signing;
+    if (is_abandoned(request))
+        return;
+    if (error) {
+        log_error("Request %s could not be recorded and is not signed: %s", request->siguuid, error->message);
+        refuse(request, "The request could not be recorded");
+        return;
+    }
+    sign(request, g_steal_pointer(&signing));
+}
+
+static void on_prepared(const GError *error, void *userdata)
+{
+    Request *request = userdata;
+    PrepareJob *job = g_steal_pointer(&request->prepare);
+    if (is_abandoned(request))
+        return;
+    if (error) {
+        refuse(request, request_error_text(error));
+        return;
+    }
+    if (job->intent) {
+        sign(request, g_steal_pointer(&job->signing));
+        return;
+    }
+    Intended *intended = g_new0(Intended, 1);
+    *intended = (Intended){request, g_steal_pointer(&job->signing)};
+    journal_intend(request->journal, authority_thumbprint(request->authority), request->siguuid,
+                   request->digest, request->signing_time, signing_intent(intended->signing), on_intended,
+                   intended);
+}
+
+static void prepare(Request *request, const char *intent)
+{
+    PrepareJob *job = g_new0(PrepareJob, 1);
+    job->kind = g_strdup(request->kind);
+    job->content = g_steal_pointer(&request->content);
+    X509_up_ref(authority_certificate(request->authority));
+    job->ca = authority_certificate(request->authority);
+    job->rules.crl_rfc5280 = request->channel->link->config->crl_form == CRL_FORM_RFC5280;
+    job->intent = g_strdup(intent);
+    request->prepare = job;
+    g_autoptr(GError) error = NULL;
+    if (!worker_submit(request->channel->link->crypto, run_prepare, job, prepare_job_free, WORKER_NO_DEADLINE,
+                       request->cancellable, on_prepared, request, &error)) {
+        request->prepare = NULL;
+        refuse(request, request_error_text(error));
+    }
+}
+
+/* --- from the message to the journal
+ * ----------------------------------------------------------------------------- */
+
+static void replay(Request *request, const char *answer)
+{
+    g_autoptr(JsonObject) content = json_object_parse(answer, strlen(answer), NULL);
+    if (!content) {
+        refuse(request, "The stored answer is damaged");
+        return;
+    }
+    log_event(LOG_INFO, MESSAGE_REPLAYED,
+              LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(request->authority)},
+                         {"IOTHSM_REQUEST", request->siguuid}, {"IOTHSM_KIND", request->kind}),
+              "Request %s came again; the platform gets the same answer", request->siguuid);
+    seal_answer(request, g_steal_pointer(&content));
+}
+
+static void on_found(JournalVerdict verdict, const char *intent, const char *answer, const GError *error,
+                     void *userdata)
+{
+    Request *request = userdata;
+    if (is_abandoned(request))
+        return;
+    if (error) {
+        log_error("The journal can't be read, request %s is not signed: %s", request->siguuid,
+                  error->message);
+        refuse(request, "The request could not be looked up");
+        return;
+    }
+    switch (verdict) {
+    case JOURNAL_NEW:
+        prepare(request, NULL);
+        break;
+    case JOURNAL_INTENDED:
+        prepare(request, intent);
+        break;
+    case JOURNAL_ANSWERED:
+        replay(request, answer);
+        break;
+    case JOURNAL_CONFLICT:
+        refuse(request, "The siguuid was used for another request");
+        break;
+    case JOURNAL_STALE:
+        refuse(request, "The request is too old, or its signing time is missing or in the future");
+        break;
+    }
+}
+
+/* NULL: the request is for this authority. */
+static const char *wrong_addressee(const Request *request)
+{
+    if (!wire_caindex_is(request->message->envelope, request->channel->caindex))
+        return "Failed to find CA on HSM";
+    JsonNode *node = json_object_get_member(request->content, "request");
+    JsonObject *what = node && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
+    JsonNode *ca = what ? json_object_get_member(what, "ca") : NULL;
+    if (!ca || JSON_NODE_HOLDS_NULL(ca))
+        return NULL;
+    if (!JSON_NODE_HOLDS_OBJECT(ca))
+        return "request.ca is not an object";
+    JsonObject *named = json_node_get_object(ca);
+    return authority_answers_to(request->authority, wire_text(named, "serial"),
+                                wire_text(named, "thumbprint"))
+               ? NULL
+               : "The request is for another certificate authority";
+}
+
+static void check(Request *request)
+{
+    const char *wrong = wrong_addressee(request);
+    if (wrong) {
+        refuse(request, wrong);
+        return;
+    }
+    journal_look_up(request->journal, authority_thumbprint(request->authority), request->siguuid,
+                    request->digest, request->signing_time, g_get_real_time() / G_USEC_PER_SEC, on_found,
+                    request);
+}
+
+static bool is_siguuid(const char *text)
+{
+    return text && *text && strlen(text) <= SIGUUID_MAX;
+}
+
+static void on_opened(const Opened *opened, const GError *error, void *userdata)
+{
+    Request *request = userdata;
+    if (is_abandoned(request))
+        return;
+    if (!opened) {
+        drop(request, error->message);
+        return;
+    }
+    if (!opened->signer) {
+        channel_context_log_foreign(request->channel, request->message, error);
+        finish(request);
+        return;
+    }
+    X509_up_ref(opened->signer);
+    request->platform = opened->signer;
+    request->signing_time = opened->signing_time;
+    memcpy(request->digest, opened->digest, sizeof request->digest);
+
+    /* The signed name of the request counts; the unsigned one serves where the content could not be read. */
+    const char *inner = opened->content ? wire_text(opened->content, "siguuid") : NULL;
+    if (opened->content ? is_siguuid(inner) : is_siguuid(request->siguuid)) {
+        if (inner) {
+            g_free(request->siguuid);
+            request->siguuid = g_strdup(inner);
+        }
+    } else {
+        drop(request, "It has no siguuid that an answer could name");
+        return;
+    }
+    if (error) {
+        refuse(request, error->message);
+        return;
+    }
+    request->content = json_object_ref(opened->content);
+    check(request);
+}
+
+Request *request_start(ChannelContext *channel, TransportMessage *message, gint64 deadline,
+                       DealtWithFunc done, void *userdata)
+{
+    Request *request = g_new0(Request, 1);
+    request->channel = channel;
+    request->journal = channel->link->journal;
+    request->authority = authority_ref(channel->authority);
+    request->message = transport_message_ref(message);
+    request->deadline = deadline;
+    request->cancellable = g_cancellable_new();
+    request->done = done;
+    request->userdata = userdata;
+    const char *kind = wire_text(message->envelope, "signtype");
+    const char *siguuid = wire_text(message->envelope, "siguuid");
+    request->kind = https_one_line(kind); /* it is logged before anybody has looked at it */
+    request->siguuid = g_strdup(is_siguuid(siguuid) ? siguuid : "");
+    opening_start(channel->link->crypto, channel->link->trust, OPENING_REQUEST, message->envelope, "smime",
+                  channel_key_private(channel->key), channel->link->config->inflated_size, deadline,
+                  request->cancellable, on_opened, request);
+    return request;
+}
+
+void request_abandon(Request *request)
+{
+    if (!request)
+        return;
+    request->channel = NULL;
+    g_cancellable_cancel(request->cancellable);
+    if (request->delivery)
+        g_cancellable_cancel(request->delivery);
+}

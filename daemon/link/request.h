@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One 'signature request' from message to answer (protocol.md 2.6, 2.7; design: exactly once).
+ *
+ *   open      verify, decrypt, inflate, parse                     crypto thread
+ *   check     siguuid, addressee CA, caindex
+ *   look up   seen before? the stored answer, or the same intent   journal
+ *   prepare   build what is to be signed, fix serial and dates    crypto thread
+ *   intend    durable before the token is asked                   journal
+ *   sign      with the CA's key                                   the token's worker
+ *   deliver   a CRL, by HTTPS
+ *   record    the answer, durable before it leaves                journal
+ *   answer    seal anew, publish until the platform holds it      crypto thread, transport
+ *
+ * A verified request always gets an answer, success:false with one stable line where it can't be done, unless its time
+ * ran out before it was the token's turn. A failure is not recorded: the platform may ask again, and the intent makes
+ * sure that it gets the same serial number and dates. Main thread. */
+
+#include "daemon/link/channel-context.h"
+
+typedef struct Request Request;
+
+/* |deadline|: the message's, in µs of g_get_monotonic_time(); what starts before it is brought to its end. |done| runs
+ * once, later, unless abandoned. */
+Request *request_start(ChannelContext *channel, TransportMessage *message, gint64 deadline, DealtWithFunc done,
+                       void *userdata);
+/* The channel goes away: a signature under way is still recorded, nothing is published. */
+void request_abandon(Request *request);
+
+/* What the platform is told for |error|: its own text where it is about the request, a stable one where it is about
+ * the token (no PIN state beyond "login failed"). Transfer none. */
+const char *request_error_text(const GError *error);
