@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Bytes in and out of OpenSSL's CMS functions, which want BIOs: no copies where none are needed, and no message that
- * is longer than an int can say. */
+/* Bytes in and out of OpenSSL's CMS functions, which want BIOs: no copies where none are needed, and no
+ * message that is longer than an int can say. */
 
 #include "daemon/link/smime.h"
 #include <glib.h>

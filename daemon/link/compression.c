@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Compressed messages: zlib streams (RFC 1950), level 6, as the platform makes them. Neither raw deflate nor gzip is
- * taken, nor anything behind the stream. The output grows with what really comes out, up to the limit: a message of
- * a few kilobytes never makes us reserve the limit. */
+/* Compressed messages: zlib streams (RFC 1950), level 6, as the platform makes them. Neither raw deflate nor
+ * gzip is taken, nor anything behind the stream. The output grows with what really comes out, up to the
+ * limit: a message of a few kilobytes never makes us reserve the limit. */
 
 #include "daemon/error.h"
 #include "daemon/link/envelope.h"
@@ -41,9 +41,10 @@ static bool grow(Bytef **output, gsize *capacity, guint64 limit)
 
 typedef enum Inflated { INFLATED, INFLATED_GARBAGE, INFLATED_TOO_LARGE } Inflated;
 
-/* Feeds all of |data| to |stream|; |*output| belongs to the caller whatever comes. zlib counts in unsigned ints, so
- * both sides go in pieces. */
-static Inflated run(z_stream *stream, const Bytef *data, gsize size, guint64 limit, Bytef **output, gsize *ret_used)
+/* Feeds all of |data| to |stream|; |*output| belongs to the caller whatever comes. zlib counts in unsigned
+ * ints, so both sides go in pieces. */
+static Inflated run(z_stream *stream, const Bytef *data, gsize size, guint64 limit, Bytef **output,
+                    gsize *ret_used)
 {
     gsize capacity = (gsize)MIN(CLAMP((guint64)size * 4, 4096, 1U << 24), limit + 1);
     gsize used = 0;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Encrypted messages. Ours are AES-256-CBC for one recipient, RSA (key transport) or EC (key agreement). What we
- * open is enveloped-data with any content cipher that OpenSSL's default provider has: whoever could choose a weak one
- * has already been verified as the platform, and harms only its own message. AuthEnvelopedData is not what the
- * platform speaks, and refused.
+/* Encrypted messages. Ours are AES-256-CBC for one recipient, RSA (key transport) or EC (key agreement). What
+ * we open is enveloped-data with any content cipher that OpenSSL's default provider has: whoever could choose
+ * a weak one has already been verified as the platform, and harms only its own message. AuthEnvelopedData is
+ * not what the platform speaks, and refused.
  *
- * Opening takes the key alone. A RecipientInfo names a certificate by issuer and serial number, and the channel
- * certificate is renewed every five minutes over the same key. Without a certificate OpenSSL tries each recipient and,
- * where none fits, goes on with a random content key (RFC 3218), so a wrong key looks like wrong padding or garbage.
- * All of that is one error here, in the words that inflating uses too. */
+ * Opening takes the key alone. A RecipientInfo names a certificate by issuer and serial number, and the
+ * channel certificate is renewed every five minutes over the same key. Without a certificate OpenSSL tries
+ * each recipient and, where none fits, goes on with a random content key (RFC 3218), so a wrong key looks
+ * like wrong padding or garbage. All of that is one error here, in the words that inflating uses too. */
 
 #include "daemon/error.h"
 #include "daemon/link/cms-content.h"
@@ -30,7 +30,8 @@ char *envelope_encrypt(GBytes *content, X509 *recipient, GError **error)
     g_autoptr(CMS_ContentInfo) cms = CMS_encrypt(recipients, in, EVP_aes_256_cbc(), CMS_BINARY);
     sk_X509_free(recipients);
     if (!cms) {
-        error_set_openssl(error, IOTHSM_ERROR_FAILED, "Can't encrypt a message to the platform's certificate");
+        error_set_openssl(error, IOTHSM_ERROR_FAILED,
+                          "Can't encrypt a message to the platform's certificate");
         return NULL;
     }
     return cms_content_to_smime(cms, SMIME_ENVELOPED_DATA, error);

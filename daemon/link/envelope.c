@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Signed messages. Anybody who knows a channel can send one, so the cheap questions come first: the frame, the
- * number of certificates and signers, then the chain to the pinned CA; content is hashed and signatures are checked
- * only for a signer that the pinned CA vouches for.
+/* Signed messages. Anybody who knows a channel can send one, so the cheap questions come first: the frame,
+ * the number of certificates and signers, then the chain to the pinned CA; content is hashed and signatures
+ * are checked only for a signer that the pinned CA vouches for.
  *
- * The chain is built by hand here and not by CMS_verify: in a context that knows the pinned store and the message's
- * own certificates (as intermediates, never as anchors), with the purpose that the operator chose, at OpenSSL's
- * security level 2 (RSA 2048, nothing weaker than SHA-224 in a chain) and at the current time. CRLs in the message
- * are ignored: there is nobody to fetch a newer one from.
+ * The chain is built by hand here and not by CMS_verify: in a context that knows the pinned store and the
+ * message's own certificates (as intermediates, never as anchors), with the purpose that the operator chose,
+ * at OpenSSL's security level 2 (RSA 2048, nothing weaker than SHA-224 in a chain) and at the current time.
+ * CRLs in the message are ignored: there is nobody to fetch a newer one from.
  *
- * A message without signed attributes is refused: it could be the signed attributes of another message, read as
- * content, and it has no signing time. */
+ * A message without signed attributes is refused: it could be the signed attributes of another message, read
+ * as content, and it has no signing time. */
 
 #include "daemon/link/envelope.h"
 #include "daemon/error.h"
@@ -20,7 +20,8 @@
 #include <string.h>
 #include <time.h>
 
-/* A platform signer, its intermediates, and room. Each costs the verifier time before anything is believed. */
+/* A platform signer, its intermediates, and room. Each costs the verifier time before anything is believed.
+ */
 enum { CERTIFICATES_MAX = 16, CHAIN_DEPTH_MAX = 8, SECURITY_LEVEL = 2 };
 enum { RSA_BITS_MIN = 2048, EC_BITS_MIN = 256 };
 
@@ -137,7 +138,8 @@ static bool check_key(X509 *certificate, GError **error)
                   "The message's signer has a key that is not RSA of 2048 bits or EC of 256 bits or more");
 }
 
-static bool chain_verifies(const EnvelopeTrust *trust, X509 *signer, STACK_OF(X509) *certificates, int *ret_code)
+static bool chain_verifies(const EnvelopeTrust *trust, X509 *signer, STACK_OF(X509) * certificates,
+                           int *ret_code)
 {
     g_autoptr(X509_STORE_CTX) context = X509_STORE_CTX_new();
     if (!context || X509_STORE_CTX_init(context, trust->pinned, signer, certificates) != 1) {
@@ -156,13 +158,14 @@ static bool chain_verifies(const EnvelopeTrust *trust, X509 *signer, STACK_OF(X5
     return verified;
 }
 
-static void free_certificates(STACK_OF(X509) *certificates)
+static void free_certificates(STACK_OF(X509) * certificates)
 {
     sk_X509_pop_free(certificates, X509_free);
 }
 
 /* The certificate of |info| among those of the message, chained to the pinned CA. Transfer full. */
-static X509 *find_signer(CMS_ContentInfo *cms, CMS_SignerInfo *info, const EnvelopeTrust *trust, GError **error)
+static X509 *find_signer(CMS_ContentInfo *cms, CMS_SignerInfo *info, const EnvelopeTrust *trust,
+                         GError **error)
 {
     STACK_OF(X509) *certificates = CMS_get1_certs(cms);
     g_autoptr(X509) signer = NULL;
@@ -198,7 +201,8 @@ static bool read_signing_time(CMS_SignerInfo *signer, gint64 *ret_time, GError *
         return true;
     }
     X509_ATTRIBUTE *attribute = CMS_signed_get_attr(signer, at);
-    const ASN1_TYPE *value = X509_ATTRIBUTE_count(attribute) == 1 ? X509_ATTRIBUTE_get0_type(attribute, 0) : NULL;
+    const ASN1_TYPE *value =
+        X509_ATTRIBUTE_count(attribute) == 1 ? X509_ATTRIBUTE_get0_type(attribute, 0) : NULL;
     bool unique = CMS_signed_get_attr_by_NID(signer, NID_pkcs9_signingTime, at) < 0;
     struct tm when = {0};
     if (!unique || !value || (value->type != V_ASN1_UTCTIME && value->type != V_ASN1_GENERALIZEDTIME) ||

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Our own reader instead of SMIME_read_CMS: that one skips lines until something looks like base64, stops without a
- * word where it no longer does, and takes multipart/signed; a signed message should have one reading only. */
+/* Our own reader instead of SMIME_read_CMS: that one skips lines until something looks like base64, stops
+ * without a word where it no longer does, and takes multipart/signed; a signed message should have one
+ * reading only. */
 
 #include "daemon/link/smime.h"
 #include "daemon/error.h"
@@ -48,8 +49,8 @@ static gboolean refuse(GError **error, const char *text)
     return FALSE;
 }
 
-/* The logical header line at |*ret_next|, unfolded (RFC 5322 2.2.3), without its end. "" is the end of the headers;
- * NULL where the text ends before. Transfer full. */
+/* The logical header line at |*ret_next|, unfolded (RFC 5322 2.2.3), without its end. "" is the end of the
+ * headers; NULL where the text ends before. Transfer full. */
 static char *next_header(const char **ret_next, const char *end)
 {
     g_autoptr(GString) header = g_string_new(NULL);
@@ -69,7 +70,8 @@ static char *next_header(const char **ret_next, const char *end)
     return g_string_free(g_steal_pointer(&header), FALSE);
 }
 
-/* The value of |header| in lower case, up to its parameters, if |name| is what it is called. Transfer full. */
+/* The value of |header| in lower case, up to its parameters, if |name| is what it is called. Transfer full.
+ */
 static char *header_value(const char *header, const char *name)
 {
     gsize length = strlen(name);

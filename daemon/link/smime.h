@@ -3,9 +3,10 @@
 
 /* The MIME frame that carries CMS as text (protocol.md 1.5, 1.6; RFC 8551 3.2), and no cryptography.
  *
- * What is written is byte for byte what `openssl cms -outform SMIME` writes: four header lines, LF ends, base64 in
- * lines of 64. What is read may have CRLF ends, folded, reordered and further headers and the older x-pkcs7-mime, but
- * the body is exactly one base64 text: nothing behind it, no characters that a decoder would have to skip. */
+ * What is written is byte for byte what `openssl cms -outform SMIME` writes: four header lines, LF ends,
+ * base64 in lines of 64. What is read may have CRLF ends, folded, reordered and further headers and the older
+ * x-pkcs7-mime, but the body is exactly one base64 text: nothing behind it, no characters that a decoder
+ * would have to skip. */
 
 #include <glib.h>
 

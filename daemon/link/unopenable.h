@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The one answer to a message that was signed by the platform and still can't be opened: whether the key, the padding
- * or the compression was wrong is nobody's business. */
+/* The one answer to a message that was signed by the platform and still can't be opened: whether the key, the
+ * padding or the compression was wrong is nobody's business. */
 
 #include "daemon/error.h"
 

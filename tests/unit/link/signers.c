@@ -10,8 +10,9 @@ static const struct {
     const char *key_type;
     const char *issuer; /* NULL: a CA of its own */
 } identities[] = {
-    {"pinned", "rsa2048", NULL},     {"platform", "rsa2048", "pinned"}, {"platform-ec", "p256", "pinned"},
-    {"channel", "rsa2048", "pinned"}, {"outsider-ca", "p256", NULL},    {"outsider", "rsa2048", "outsider-ca"},
+    {"pinned", "rsa2048", NULL},       {"platform", "rsa2048", "pinned"},
+    {"platform-ec", "p256", "pinned"}, {"channel", "rsa2048", "pinned"},
+    {"outsider-ca", "p256", NULL},     {"outsider", "rsa2048", "outsider-ca"},
 };
 
 const Signer *signer(const char *name)
@@ -24,9 +25,9 @@ const Signer *signer(const char *name)
             return &made[i];
         g_autofree char *subject = g_strdup_printf("C=US,O=Example,CN=%s", name);
         made[i].key = test_new_key(identities[i].key_type);
-        made[i].certificate = identities[i].issuer
-                                  ? signer_certificate(subject, made[i].key, signer(identities[i].issuer), NULL)
-                                  : test_ca(name, made[i].key);
+        made[i].certificate = identities[i].issuer ? signer_certificate(subject, made[i].key,
+                                                                        signer(identities[i].issuer), NULL)
+                                                   : test_ca(name, made[i].key);
         return &made[i];
     }
     g_error("nobody is called %s", name);
@@ -35,9 +36,15 @@ const Signer *signer(const char *name)
 X509 *signer_certificate(const char *subject, EVP_PKEY *key, const Signer *issuer, const char *eku)
 {
     const char *const extensions[] = {
-        "subjectKeyIdentifier", "hash", "authorityKeyIdentifier", "keyid:always", "keyUsage",
-        "critical,digitalSignature,keyEncipherment,keyAgreement", "extendedKeyUsage",
-        eku ? eku : "emailProtection", NULL,
+        "subjectKeyIdentifier",
+        "hash",
+        "authorityKeyIdentifier",
+        "keyid:always",
+        "keyUsage",
+        "critical,digitalSignature,keyEncipherment,keyAgreement",
+        "extendedKeyUsage",
+        eku ? eku : "emailProtection",
+        NULL,
     };
     return test_certificate(&(TestCertificate){.subject = subject, .extensions = extensions}, key,
                             issuer->certificate, issuer->key);

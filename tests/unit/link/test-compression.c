@@ -152,7 +152,8 @@ static void preset_dictionaries_are_refused(void)
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/compression/deflated-has-the-default-zlib-header", deflated_has_the_default_zlib_header);
+    g_test_add_func("/compression/deflated-has-the-default-zlib-header",
+                    deflated_has_the_default_zlib_header);
     g_test_add_func("/compression/what-is-deflated-inflates-again", what_is_deflated_inflates_again);
     g_test_add_func("/compression/the-limit-is-exact", limit_is_exact);
     g_test_add_func("/compression/a-bomb-is-given-up-at-the-limit", bomb_is_given_up_at_the_limit);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Encrypted messages: ours opened by the openssl command, its messages opened by us, and one error for the rest. */
+/* Encrypted messages: ours opened by the openssl command, its messages opened by us, and one error for the
+ * rest. */
 
 #include "daemon/error.h"
 #include "daemon/link/cms-content.h"
@@ -46,8 +47,8 @@ static void openssl_opens_what_we_encrypt(void)
         g_autofree char *smime = encrypt_for(signer(names[i])->certificate);
         g_assert_null(strchr(smime, '\r'));
         g_autofree char *file = test_write(directory, "message", smime);
-        g_autofree char *back = TEST_RUN("openssl", "cms", "-decrypt", "-inform", "SMIME", "-recip", certificate,
-                                         "-inkey", key, "-binary", "-in", file);
+        g_autofree char *back = TEST_RUN("openssl", "cms", "-decrypt", "-inform", "SMIME", "-recip",
+                                         certificate, "-inkey", key, "-binary", "-in", file);
         g_assert_cmpstr(back, ==, text);
     }
 }
@@ -63,21 +64,23 @@ static void what_we_encrypt_has_the_agreed_form(void)
                "Content-Transfer-Encoding: base64\n\nMII"));
     g_assert_true(g_str_has_suffix(smime, "\n\n"));
     signer_assert_printed(
-        smime, (const char *const[]){
-                   "contentType: pkcs7-envelopedData", "d.envelopedData: version: 0",
-                   "d.ktri: version: 0 d.issuerAndSerialNumber",
-                   "algorithm: rsaEncryption (1.2.840.113549.1.1.1) parameter: NULL", "contentType: pkcs7-data",
-                   "algorithm: aes-256-cbc (2.16.840.1.101.3.4.1.42)", "unprotectedAttrs: <ABSENT>", NULL});
+        smime,
+        (const char *const[]){"contentType: pkcs7-envelopedData", "d.envelopedData: version: 0",
+                              "d.ktri: version: 0 d.issuerAndSerialNumber",
+                              "algorithm: rsaEncryption (1.2.840.113549.1.1.1) parameter: NULL",
+                              "contentType: pkcs7-data", "algorithm: aes-256-cbc (2.16.840.1.101.3.4.1.42)",
+                              "unprotectedAttrs: <ABSENT>", NULL});
 }
 
-static char *encrypt_with_openssl(const char *directory, const char *cipher, const char *option, const char *name,
-                                  const char *other)
+static char *encrypt_with_openssl(const char *directory, const char *cipher, const char *option,
+                                  const char *name, const char *other)
 {
     g_autofree char *certificate = signer_write(directory, name);
     g_autofree char *second = other ? signer_write(directory, other) : NULL;
     g_autofree char *data = test_write(directory, "data", text);
     g_autoptr(GPtrArray) argv = g_ptr_array_new();
-    const char *const words[] = {"openssl", "cms", "-encrypt", "-binary", cipher, "-outform", "SMIME", "-in", data};
+    const char *const words[] = {"openssl",  "cms",   "-encrypt", "-binary", cipher,
+                                 "-outform", "SMIME", "-in",      data};
     for (gsize i = 0; i < G_N_ELEMENTS(words); i++)
         g_ptr_array_add(argv, (char *)words[i]);
     if (option)
@@ -112,7 +115,8 @@ static void each_of_two_recipients_opens(void)
     assert_does_not_open(smime, signer("outsider")->key);
 }
 
-/* The channel certificate is renewed over the same key while a request is on its way (protocol.md 7, row 28). */
+/* The channel certificate is renewed over the same key while a request is on its way (protocol.md 7, row 28).
+ */
 static void messages_to_the_previous_channel_certificate_open(void)
 {
     EVP_PKEY *key = signer("channel")->key;
@@ -132,8 +136,8 @@ static void authenticated_encryption_is_not_spoken(void)
     assert_does_not_open(smime, signer("channel")->key);
 }
 
-/* Without a certificate OpenSSL answers a wrong key with a random one: about one message in 256 then has correct
- * padding and comes out as garbage, which inflating refuses in the same words. */
+/* Without a certificate OpenSSL answers a wrong key with a random one: about one message in 256 then has
+ * correct padding and comes out as garbage, which inflating refuses in the same words. */
 static void wrong_key_is_the_same_error_to_the_end(void)
 {
     g_autoptr(GBytes) content = g_bytes_new_static(text, strlen(text));
@@ -214,10 +218,13 @@ int main(int argc, char *argv[])
     g_test_add_func("/encryption/each-of-two-recipients-opens", each_of_two_recipients_opens);
     g_test_add_func("/encryption/messages-to-the-previous-channel-certificate-open",
                     messages_to_the_previous_channel_certificate_open);
-    g_test_add_func("/encryption/authenticated-encryption-is-not-spoken", authenticated_encryption_is_not_spoken);
-    g_test_add_func("/encryption/a-wrong-key-is-the-same-error-to-the-end", wrong_key_is_the_same_error_to_the_end);
+    g_test_add_func("/encryption/authenticated-encryption-is-not-spoken",
+                    authenticated_encryption_is_not_spoken);
+    g_test_add_func("/encryption/a-wrong-key-is-the-same-error-to-the-end",
+                    wrong_key_is_the_same_error_to_the_end);
     g_test_add_func("/encryption/damage-does-not-open", damage_does_not_open);
-    g_test_add_func("/encryption/signed-messages-are-not-encrypted-ones", signed_messages_are_not_encrypted_ones);
+    g_test_add_func("/encryption/signed-messages-are-not-encrypted-ones",
+                    signed_messages_are_not_encrypted_ones);
     g_test_add_func("/encryption/too-many-recipients-are-refused", too_many_recipients_are_refused);
     return g_test_run();
 }

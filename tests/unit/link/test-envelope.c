@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Signed messages: ours judged by the openssl command, its messages read by us, and everything that must not be
- * believed. Odd messages are made with OpenSSL's CMS functions directly. */
+/* Signed messages: ours judged by the openssl command, its messages read by us, and everything that must not
+ * be believed. Odd messages are made with OpenSSL's CMS functions directly. */
 
 #include "daemon/error.h"
 #include "daemon/link/cms-content.h"
@@ -56,10 +56,10 @@ typedef struct Recipe {
     EVP_PKEY *key;
     const char *digest;
     unsigned flags;
-    X509 *extra;        /* one more certificate in the message */
-    int copies;         /* so many times */
+    X509 *extra;          /* one more certificate in the message */
+    int copies;           /* so many times */
     const Signer *second; /* signs, too */
-    const char *type;   /* eContentType */
+    const char *type;     /* eContentType */
 } Recipe;
 
 static CMS_ContentInfo *cook(const Recipe *recipe)
@@ -76,7 +76,8 @@ static CMS_ContentInfo *cook(const Recipe *recipe)
     const EVP_MD *digest = EVP_get_digestbyname(recipe->digest ? recipe->digest : "sha256");
     g_assert_nonnull(CMS_add1_signer(cms, recipe->certificate, recipe->key, digest, flags));
     if (recipe->second)
-        g_assert_nonnull(CMS_add1_signer(cms, recipe->second->certificate, recipe->second->key, digest, flags));
+        g_assert_nonnull(
+            CMS_add1_signer(cms, recipe->second->certificate, recipe->second->key, digest, flags));
     for (int i = 0; i < recipe->copies; i++)
         g_assert_true(CMS_add1_cert(cms, recipe->extra));
     g_assert_true(CMS_final(cms, in, NULL, flags));
@@ -104,14 +105,15 @@ static void openssl_verifies_what_we_sign(void)
     g_autofree char *pinned = signer_write(directory, "pinned");
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) content = content_of(text);
-    g_autofree char *smime = envelope_sign(content, signer("channel")->certificate, signer("channel")->key, &error);
+    g_autofree char *smime =
+        envelope_sign(content, signer("channel")->certificate, signer("channel")->key, &error);
     g_assert_no_error(error);
     g_assert_null(strchr(smime, '\r'));
 
     g_autofree char *file = test_write(directory, "message", smime);
     g_autofree char *out = g_build_filename(directory, "out", NULL);
-    g_free(TEST_RUN("openssl", "cms", "-verify", "-no-CApath", "-no-CAstore", "-CAfile", pinned, "-inform", "SMIME",
-                    "-binary", "-in", file, "-out", out));
+    g_free(TEST_RUN("openssl", "cms", "-verify", "-no-CApath", "-no-CAstore", "-CAfile", pinned, "-inform",
+                    "SMIME", "-binary", "-in", file, "-out", out));
     g_autofree char *back = NULL;
     g_assert_true(g_file_get_contents(out, &back, NULL, NULL));
     g_assert_cmpstr(back, ==, text);
@@ -122,7 +124,8 @@ static void what_we_sign_has_the_agreed_form(void)
 {
     g_autofree char *directory = test_directory();
     g_autoptr(GBytes) content = content_of(text);
-    g_autofree char *smime = envelope_sign(content, signer("channel")->certificate, signer("channel")->key, NULL);
+    g_autofree char *smime =
+        envelope_sign(content, signer("channel")->certificate, signer("channel")->key, NULL);
     g_autofree char *file = test_write(directory, "message", smime);
     signer_assert_printed(
         smime, (const char *const[]){
@@ -133,8 +136,8 @@ static void what_we_sign_has_the_agreed_form(void)
                    "object: S/MIME Capabilities",
                    "signatureAlgorithm: algorithm: rsaEncryption (1.2.840.113549.1.1.1) parameter: NULL",
                    "unsignedAttrs: <ABSENT>", NULL});
-    g_autofree char *certificates = TEST_RUN("openssl", "cms", "-verify", "-noverify", "-inform", "SMIME", "-in", file,
-                                             "-certsout", "/dev/stdout", "-out", "/dev/null");
+    g_autofree char *certificates = TEST_RUN("openssl", "cms", "-verify", "-noverify", "-inform", "SMIME",
+                                             "-in", file, "-certsout", "/dev/stdout", "-out", "/dev/null");
     const char *first = strstr(certificates, "-----BEGIN CERTIFICATE-----");
     g_assert_nonnull(first);
     g_assert_null(strstr(first + 1, "-----BEGIN CERTIFICATE-----"));
@@ -148,8 +151,8 @@ static void we_believe_what_the_platform_signs_with_openssl(void)
         g_autofree char *certificate = signer_write(directory, names[i]);
         g_autofree char *key = g_strdup_printf("%s/%s.key", directory, names[i]);
         g_autofree char *data = test_write(directory, "data", text);
-        g_autofree char *smime = TEST_RUN("openssl", "cms", "-sign", "-in", data, "-signer", certificate, "-inkey", key,
-                                          "-outform", "SMIME", "-binary", "-nodetach");
+        g_autofree char *smime = TEST_RUN("openssl", "cms", "-sign", "-in", data, "-signer", certificate,
+                                          "-inkey", key, "-outform", "SMIME", "-binary", "-nodetach");
         assert_believed(smime, text, names[i]);
         g_auto(GStrv) lines = g_strsplit(smime, "\n", -1);
         g_autofree char *with_crlf = g_strjoinv("\r\n", lines);
@@ -182,12 +185,13 @@ static void clear_signed_and_detached_are_refused(void)
     g_autofree char *certificate = signer_write(directory, "platform");
     g_autofree char *key = g_strdup_printf("%s/platform.key", directory);
     g_autofree char *data = test_write(directory, "data", text);
-    g_autofree char *clear = TEST_RUN("openssl", "cms", "-sign", "-in", data, "-signer", certificate, "-inkey", key,
-                                      "-outform", "SMIME", "-binary");
+    g_autofree char *clear = TEST_RUN("openssl", "cms", "-sign", "-in", data, "-signer", certificate,
+                                      "-inkey", key, "-outform", "SMIME", "-binary");
     assert_refused(clear, IOTHSM_ERROR_INVALID, "clear-signed");
 
-    g_autofree char *detached = serve(cook(&(Recipe){
-        .certificate = signer("platform")->certificate, .key = signer("platform")->key, .flags = CMS_DETACHED}));
+    g_autofree char *detached = serve(cook(&(Recipe){.certificate = signer("platform")->certificate,
+                                                     .key = signer("platform")->key,
+                                                     .flags = CMS_DETACHED}));
     assert_refused(detached, IOTHSM_ERROR_INVALID, "detached");
 }
 
@@ -283,30 +287,31 @@ static void strangers_are_refused(void)
     /* Nor does borrowing the pinned CA's name. */
     g_autoptr(EVP_PKEY) key = test_new_key("p256");
     g_autoptr(X509) twin = test_ca("pinned", key);
-    g_autoptr(X509) below = signer_certificate("CN=below", signer("outsider")->key, &(Signer){twin, key}, NULL);
+    g_autoptr(X509) below =
+        signer_certificate("CN=below", signer("outsider")->key, &(Signer){twin, key}, NULL);
     g_autofree char *twins = serve(
         cook(&(Recipe){.certificate = below, .key = signer("outsider")->key, .extra = twin, .copies = 1}));
     assert_refused(twins, IOTHSM_ERROR_BAD_CERTIFICATE, "not trusted by the pinned");
 }
 
-/* The defect of protocol.md 1.8: the openssl command believes the outsider as soon as its root lies in the default
- * directory, whatever -CAfile says. We must not, whatever the environment says. */
+/* The defect of protocol.md 1.8: the openssl command believes the outsider as soon as its root lies in the
+ * default directory, whatever -CAfile says. We must not, whatever the environment says. */
 static void a_root_in_the_systems_directory_means_nothing(void)
 {
     g_autofree char *directory = test_directory();
     g_autofree char *pinned = signer_write(directory, "pinned");
     g_autofree char *root = test_certificate_pem(signer("outsider-ca")->certificate);
-    g_autofree char *hashed =
-        g_strdup_printf("%08lx.0", X509_NAME_hash_ex(X509_get_subject_name(signer("outsider-ca")->certificate), NULL,
-                                                     NULL, NULL));
+    g_autofree char *hashed = g_strdup_printf(
+        "%08lx.0",
+        X509_NAME_hash_ex(X509_get_subject_name(signer("outsider-ca")->certificate), NULL, NULL, NULL));
     g_autofree char *root_file = test_write(directory, hashed, root);
     g_setenv("SSL_CERT_DIR", directory, TRUE);
     g_setenv("SSL_CERT_FILE", root_file, TRUE);
 
     g_autofree char *smime = signed_by("outsider");
     g_autofree char *file = test_write(directory, "message", smime);
-    g_free(TEST_RUN("openssl", "cms", "-verify", "-binary", "-CAfile", pinned, "-inform", "SMIME", "-purpose", "any",
-                    "-in", file, "-out", "/dev/null"));
+    g_free(TEST_RUN("openssl", "cms", "-verify", "-binary", "-CAfile", pinned, "-inform", "SMIME", "-purpose",
+                    "any", "-in", file, "-out", "/dev/null"));
     assert_refused(smime, IOTHSM_ERROR_BAD_CERTIFICATE, "not trusted by the pinned");
     assert_refused_by(smime, SIGNER_PURPOSE_ANY, IOTHSM_ERROR_BAD_CERTIFICATE, "not trusted by the pinned");
     g_unsetenv("SSL_CERT_DIR");
@@ -316,14 +321,16 @@ static void a_root_in_the_systems_directory_means_nothing(void)
 static void only_current_certificates_count(void)
 {
     gint64 now = g_get_real_time() / G_USEC_PER_SEC;
-    const TestCertificate expired = {.subject = "CN=expired", .not_before = now - 7200, .not_after = now - 60};
+    const TestCertificate expired = {
+        .subject = "CN=expired", .not_before = now - 7200, .not_after = now - 60};
     const TestCertificate future = {.subject = "CN=future", .not_before = now + 3600};
     const TestCertificate *const all[] = {&expired, &future};
     static const char *const words[] = {"expired", "not yet valid"};
     for (gsize i = 0; i < G_N_ELEMENTS(all); i++) {
-        g_autoptr(X509) certificate =
-            test_certificate(all[i], signer("platform")->key, signer("pinned")->certificate, signer("pinned")->key);
-        g_autofree char *smime = serve(cook(&(Recipe){.certificate = certificate, .key = signer("platform")->key}));
+        g_autoptr(X509) certificate = test_certificate(all[i], signer("platform")->key,
+                                                       signer("pinned")->certificate, signer("pinned")->key);
+        g_autofree char *smime =
+            serve(cook(&(Recipe){.certificate = certificate, .key = signer("platform")->key}));
         assert_refused(smime, IOTHSM_ERROR_BAD_CERTIFICATE, words[i]);
     }
 }
@@ -344,8 +351,13 @@ static void purpose_is_the_operators_choice(void)
 
 static void intermediates_come_with_the_message(void)
 {
-    static const char *const ca[] = {"basicConstraints", "critical,CA:TRUE", "keyUsage", "critical,keyCertSign",
-                                     "subjectKeyIdentifier", "hash", NULL};
+    static const char *const ca[] = {"basicConstraints",
+                                     "critical,CA:TRUE",
+                                     "keyUsage",
+                                     "critical,keyCertSign",
+                                     "subjectKeyIdentifier",
+                                     "hash",
+                                     NULL};
     g_autoptr(EVP_PKEY) key = test_new_key("p256");
     g_autoptr(X509) intermediate =
         test_certificate(&(TestCertificate){.subject = "CN=intermediate", .extensions = ca}, key,
@@ -356,8 +368,8 @@ static void intermediates_come_with_the_message(void)
     g_autofree char *alone = serve(cook(&(Recipe){.certificate = leaf, .key = signer("platform")->key}));
     assert_refused(alone, IOTHSM_ERROR_BAD_CERTIFICATE, "not trusted by the pinned");
 
-    g_autofree char *both = serve(
-        cook(&(Recipe){.certificate = leaf, .key = signer("platform")->key, .extra = intermediate, .copies = 1}));
+    g_autofree char *both = serve(cook(
+        &(Recipe){.certificate = leaf, .key = signer("platform")->key, .extra = intermediate, .copies = 1}));
     g_autoptr(GError) error = NULL;
     g_autoptr(EnvelopeSigned) message = verify(both, &error);
     g_assert_no_error(error);
@@ -367,8 +379,7 @@ static void intermediates_come_with_the_message(void)
 /* The platform's own signer certificate is no CA. */
 static void a_leaf_issues_nothing(void)
 {
-    g_autoptr(X509) below =
-        signer_certificate("CN=below", signer("outsider")->key, signer("platform"), NULL);
+    g_autoptr(X509) below = signer_certificate("CN=below", signer("outsider")->key, signer("platform"), NULL);
     g_autofree char *smime = serve(cook(&(Recipe){.certificate = below,
                                                   .key = signer("outsider")->key,
                                                   .extra = signer("platform")->certificate,
@@ -388,14 +399,16 @@ static void weak_signers_are_refused(void)
     }
     static const char *const weak[] = {"sha1", "md5", "sha224"};
     for (gsize i = 0; i < G_N_ELEMENTS(weak); i++) {
-        g_autofree char *smime = serve(cook(&(Recipe){
-            .certificate = signer("platform")->certificate, .key = signer("platform")->key, .digest = weak[i]}));
+        g_autofree char *smime = serve(cook(&(Recipe){.certificate = signer("platform")->certificate,
+                                                      .key = signer("platform")->key,
+                                                      .digest = weak[i]}));
         assert_refused(smime, IOTHSM_ERROR_INVALID, "weaker than SHA-256");
     }
     static const char *const strong[] = {"sha256", "sha384", "sha512", "sha3-256"};
     for (gsize i = 0; i < G_N_ELEMENTS(strong); i++) {
-        g_autofree char *smime = serve(cook(&(Recipe){
-            .certificate = signer("platform")->certificate, .key = signer("platform")->key, .digest = strong[i]}));
+        g_autofree char *smime = serve(cook(&(Recipe){.certificate = signer("platform")->certificate,
+                                                      .key = signer("platform")->key,
+                                                      .digest = strong[i]}));
         assert_believed(smime, text, "platform");
     }
 }
@@ -405,7 +418,8 @@ static void chain_of_sha1_is_refused(void)
     g_autoptr(X509) certificate =
         test_certificate(&(TestCertificate){.subject = "CN=old", .digest = "sha1"}, signer("platform")->key,
                          signer("pinned")->certificate, signer("pinned")->key);
-    g_autofree char *smime = serve(cook(&(Recipe){.certificate = certificate, .key = signer("platform")->key}));
+    g_autofree char *smime =
+        serve(cook(&(Recipe){.certificate = certificate, .key = signer("platform")->key}));
     assert_refused(smime, IOTHSM_ERROR_BAD_CERTIFICATE, "digest");
 }
 
@@ -433,8 +447,9 @@ static void exactly_one_signer(void)
 
 static void signers_certificate_must_be_there(void)
 {
-    g_autofree char *smime = serve(cook(&(Recipe){
-        .certificate = signer("platform")->certificate, .key = signer("platform")->key, .flags = CMS_NOCERTS}));
+    g_autofree char *smime = serve(cook(&(Recipe){.certificate = signer("platform")->certificate,
+                                                  .key = signer("platform")->key,
+                                                  .flags = CMS_NOCERTS}));
     assert_refused(smime, IOTHSM_ERROR_BAD_CERTIFICATE, "does not carry");
 }
 
@@ -453,8 +468,9 @@ static void too_many_certificates_are_refused(void)
 
 static void signed_attributes_are_required(void)
 {
-    g_autofree char *smime = serve(cook(&(Recipe){
-        .certificate = signer("platform")->certificate, .key = signer("platform")->key, .flags = CMS_NOATTR}));
+    g_autofree char *smime = serve(cook(&(Recipe){.certificate = signer("platform")->certificate,
+                                                  .key = signer("platform")->key,
+                                                  .flags = CMS_NOATTR}));
     assert_refused(smime, IOTHSM_ERROR_INVALID, "without signed attributes");
 }
 
@@ -505,7 +521,8 @@ static char *signed_at(const char *const *times)
     for (; times && *times; times++) {
         int type = strlen(*times) == 13 ? V_ASN1_UTCTIME : V_ASN1_GENERALIZEDTIME;
         if (!attribute)
-            attribute = X509_ATTRIBUTE_create_by_NID(NULL, NID_pkcs9_signingTime, type, *times, (int)strlen(*times));
+            attribute =
+                X509_ATTRIBUTE_create_by_NID(NULL, NID_pkcs9_signingTime, type, *times, (int)strlen(*times));
         else
             X509_ATTRIBUTE_set1_data(attribute, type, *times, (int)strlen(*times));
     }
@@ -550,16 +567,16 @@ static void seal_is_what_openssl_opens(void)
     g_autofree char *key = g_strdup_printf("%s/platform.key", directory);
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) content = content_of(text);
-    g_autofree char *smime = envelope_seal(content, signer("platform")->certificate, signer("channel")->certificate,
-                                           signer("channel")->key, &error);
+    g_autofree char *smime = envelope_seal(content, signer("platform")->certificate,
+                                           signer("channel")->certificate, signer("channel")->key, &error);
     g_assert_no_error(error);
     g_autofree char *file = test_write(directory, "message", smime);
     g_autofree char *verified = g_build_filename(directory, "verified", NULL);
     g_autofree char *opened = g_build_filename(directory, "opened", NULL);
-    g_free(TEST_RUN("openssl", "cms", "-verify", "-no-CApath", "-no-CAstore", "-CAfile", pinned, "-inform", "SMIME",
-                    "-binary", "-in", file, "-out", verified));
-    g_free(TEST_RUN("openssl", "cms", "-decrypt", "-inform", "SMIME", "-recip", platform, "-inkey", key, "-binary",
-                    "-in", verified, "-out", opened));
+    g_free(TEST_RUN("openssl", "cms", "-verify", "-no-CApath", "-no-CAstore", "-CAfile", pinned, "-inform",
+                    "SMIME", "-binary", "-in", file, "-out", verified));
+    g_free(TEST_RUN("openssl", "cms", "-decrypt", "-inform", "SMIME", "-recip", platform, "-inkey", key,
+                    "-binary", "-in", verified, "-out", opened));
     char *data = NULL;
     gsize size = 0;
     g_assert_true(g_file_get_contents(opened, &data, &size, NULL));
@@ -581,10 +598,10 @@ static void we_open_what_openssl_seals(void)
     g_autoptr(GBytes) deflated = envelope_deflate(content, NULL);
     g_assert_true(g_file_set_contents(deflated_file, g_bytes_get_data(deflated, NULL),
                                       (gssize)g_bytes_get_size(deflated), NULL));
-    g_free(TEST_RUN("openssl", "cms", "-encrypt", "-binary", "-aes256", "-recip", channel, "-outform", "SMIME", "-in",
-                    deflated_file, "-out", encrypted));
-    g_autofree char *smime = TEST_RUN("openssl", "cms", "-sign", "-in", encrypted, "-signer", platform, "-inkey", key,
-                                      "-outform", "SMIME", "-binary", "-nodetach");
+    g_free(TEST_RUN("openssl", "cms", "-encrypt", "-binary", "-aes256", "-recip", channel, "-outform",
+                    "SMIME", "-in", deflated_file, "-out", encrypted));
+    g_autofree char *smime = TEST_RUN("openssl", "cms", "-sign", "-in", encrypted, "-signer", platform,
+                                      "-inkey", key, "-outform", "SMIME", "-binary", "-nodetach");
 
     g_autoptr(GError) error = NULL;
     g_autoptr(EnvelopeSigned) message = verify(smime, &error);
@@ -607,8 +624,8 @@ static void large_messages_make_the_round(void)
     }
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) content = g_bytes_new_take(g_steal_pointer(&noise), size);
-    g_autofree char *smime = envelope_seal(content, signer("channel")->certificate, signer("platform")->certificate,
-                                           signer("platform")->key, &error);
+    g_autofree char *smime = envelope_seal(content, signer("channel")->certificate,
+                                           signer("platform")->certificate, signer("platform")->key, &error);
     g_assert_no_error(error);
     g_autoptr(EnvelopeSigned) message = verify(smime, &error);
     g_assert_no_error(error);
@@ -624,10 +641,12 @@ static gpointer work(gpointer shared)
     EnvelopeTrust *trust = envelope_trust_ref(shared);
     for (int i = 0; i < 12; i++) {
         g_autoptr(GError) error = NULL;
-        g_autofree char *words = g_strdup_printf("{\"thread\":\"%p\",\"round\":%d}", (void *)g_thread_self(), i);
+        g_autofree char *words =
+            g_strdup_printf("{\"thread\":\"%p\",\"round\":%d}", (void *)g_thread_self(), i);
         g_autoptr(GBytes) content = content_of(words);
-        g_autofree char *smime = envelope_seal(content, signer("channel")->certificate,
-                                               signer("platform")->certificate, signer("platform")->key, &error);
+        g_autofree char *smime =
+            envelope_seal(content, signer("channel")->certificate, signer("platform")->certificate,
+                          signer("platform")->key, &error);
         g_assert_no_error(error);
         g_autoptr(EnvelopeSigned) message = envelope_verify(smime, strlen(smime), trust, &error);
         g_assert_no_error(error);
@@ -662,7 +681,8 @@ int main(int argc, char *argv[])
                     we_believe_what_the_platform_signs_with_openssl);
     g_test_add_func("/envelope/content-comes-back-unchanged", content_comes_back_unchanged);
     g_test_add_func("/envelope/clear-signed-and-detached-are-refused", clear_signed_and_detached_are_refused);
-    g_test_add_func("/envelope/what-is-not-a-signed-message-is-refused", what_is_not_a_signed_message_is_refused);
+    g_test_add_func("/envelope/what-is-not-a-signed-message-is-refused",
+                    what_is_not_a_signed_message_is_refused);
     g_test_add_func("/envelope/altered-messages-are-refused", altered_messages_are_refused);
     g_test_add_func("/envelope/truncated-anywhere-is-refused", truncated_anywhere_is_refused);
     g_test_add_func("/envelope/strangers-are-refused", strangers_are_refused);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The frame alone: what is written is what the openssl command writes, what is read has one meaning or none. */
+/* The frame alone: what is written is what the openssl command writes, what is read has one meaning or none.
+ */
 
 #include "daemon/error.h"
 #include "daemon/link/smime.h"
 #include "tests/unit/link/signers.h"
 #include <string.h>
 
-#define HEADERS                                                                                                      \
-    "MIME-Version: 1.0\n"                                                                                            \
-    "Content-Disposition: attachment; filename=\"smime.p7m\"\n"                                                      \
-    "Content-Type: application/pkcs7-mime; smime-type=signed-data; name=\"smime.p7m\"\n"                             \
+#define HEADERS                                                                                              \
+    "MIME-Version: 1.0\n"                                                                                    \
+    "Content-Disposition: attachment; filename=\"smime.p7m\"\n"                                              \
+    "Content-Type: application/pkcs7-mime; smime-type=signed-data; name=\"smime.p7m\"\n"                     \
     "Content-Transfer-Encoding: base64\n\n"
 
 static void frame_is_written_byte_for_byte(void)
@@ -42,8 +43,8 @@ static void openssl_writes_the_same_frame(void)
             envelope_sign(content, signer("channel")->certificate, signer("channel")->key, &error);
         g_assert_no_error(error);
         g_autofree char *file = test_write(directory, "message", ours);
-        g_autofree char *theirs = TEST_RUN("openssl", "cms", "-cmsout", "-inform", "SMIME", "-outform", "SMIME",
-                                           "-in", file);
+        g_autofree char *theirs =
+            TEST_RUN("openssl", "cms", "-cmsout", "-inform", "SMIME", "-outform", "SMIME", "-in", file);
         g_assert_cmpstr(ours, ==, theirs);
     }
 }
@@ -61,12 +62,14 @@ static void lenient_where_mail_is_lenient(void)
     assert_reads(HEADERS "aGVsbG8=\n\n", "hello");
     assert_reads(HEADERS "aGVs\nbG8=\n", "hello");
     assert_reads(HEADERS "aGVsbG8=", "hello");
-    assert_reads("Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n\r\naGVs\r\nbG8=\r\n",
-                 "hello");
+    assert_reads(
+        "Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n\r\naGVs\r\nbG8=\r\n",
+        "hello");
     assert_reads("content-type: Application/X-PKCS7-MIME\nX-Other: yes\n\naGVsbG8=\n", "hello");
-    assert_reads("MIME-Version: 1.0\nContent-Type: application/pkcs7-mime;\n smime-type=signed-data;\n\tname=\"a\"\n\n"
-                 "aGVsbG8=\n",
-                 "hello");
+    assert_reads(
+        "MIME-Version: 1.0\nContent-Type: application/pkcs7-mime;\n smime-type=signed-data;\n\tname=\"a\"\n\n"
+        "aGVsbG8=\n",
+        "hello");
 }
 
 static void assert_refused(const char *text, gsize size, const char *words)
