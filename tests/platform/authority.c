@@ -233,7 +233,7 @@ static X509 *make_template(const AuthorityPlan *plan, GError **error)
     const char *extensions[] = {"subjectKeyIdentifier",
                                 "hash",
                                 "authorityKeyIdentifier",
-                                "keyid",
+                                "keyid:always",
                                 "basicConstraints",
                                 constraints,
                                 "keyUsage",

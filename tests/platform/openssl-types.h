@@ -7,12 +7,14 @@
 #include <gio/gio.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
-#include <openssl/cms.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h> /* before cms.h, which declares its PEM functions only then */
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <stdbool.h>
+
+#include <openssl/pem.h>
+
+#include <openssl/cms.h> /* declares its PEM functions only after pem.h */
 
 typedef STACK_OF(X509) CertificateStack;
 

@@ -19,7 +19,7 @@ static const CertificatePlan verification_ca_plan = {
                                      "IoT-HSM platform stand-in", NULL},
     .extensions = (const char *const[]){"basicConstraints", "critical,CA:TRUE", "keyUsage",
                                         "critical,keyCertSign,cRLSign", "subjectKeyIdentifier", "hash",
-                                        "authorityKeyIdentifier", "keyid", NULL},
+                                        "authorityKeyIdentifier", "keyid:always", NULL},
     .starts_in = -DAY,
     .lasts = 7300LL * DAY,
 };
@@ -29,16 +29,17 @@ static const CertificatePlan intermediate_plan = {
         (const char *const[]){"CN", "IoT HSM Message Issuing CA", "O", "IoT-HSM platform stand-in", NULL},
     .extensions = (const char *const[]){"basicConstraints", "critical,CA:TRUE,pathlen:0", "keyUsage",
                                         "critical,keyCertSign,cRLSign", "subjectKeyIdentifier", "hash",
-                                        "authorityKeyIdentifier", "keyid", NULL},
+                                        "authorityKeyIdentifier", "keyid:always", NULL},
     .starts_in = -DAY,
     .lasts = 3650LL * DAY,
 };
 
 static const CertificatePlan signer_plan = {
     .subject = (const char *const[]){"CN", "IoT HSM Message Signer", "O", "IoT-HSM platform stand-in", NULL},
-    .extensions = (const char *const[]){"subjectKeyIdentifier", "hash", "authorityKeyIdentifier", "keyid",
-                                        "keyUsage", "critical,digitalSignature,keyEncipherment",
-                                        "extendedKeyUsage", "emailProtection", NULL},
+    .extensions =
+        (const char *const[]){"subjectKeyIdentifier", "hash", "authorityKeyIdentifier", "keyid:always",
+                              "keyUsage", "critical,digitalSignature,keyEncipherment", "extendedKeyUsage",
+                              "emailProtection", NULL},
     .starts_in = -DAY,
     .lasts = 730LL * DAY,
 };
@@ -47,7 +48,7 @@ static const CertificatePlan rogue_ca_plan = {
     .subject = (const char *const[]){"CN", "Some Public Root CA", NULL},
     .extensions = (const char *const[]){"basicConstraints", "critical,CA:TRUE", "keyUsage",
                                         "critical,keyCertSign,cRLSign", "subjectKeyIdentifier", "hash",
-                                        "authorityKeyIdentifier", "keyid", NULL},
+                                        "authorityKeyIdentifier", "keyid:always", NULL},
     .starts_in = -DAY,
     .lasts = 7300LL * DAY,
 };
@@ -56,7 +57,7 @@ static const CertificatePlan tls_ca_plan = {
     .subject = (const char *const[]){"CN", "IoT-HSM platform stand-in TLS CA", NULL},
     .extensions = (const char *const[]){"basicConstraints", "critical,CA:TRUE", "keyUsage",
                                         "critical,keyCertSign,cRLSign", "subjectKeyIdentifier", "hash",
-                                        "authorityKeyIdentifier", "keyid", NULL},
+                                        "authorityKeyIdentifier", "keyid:always", NULL},
     .starts_in = -DAY,
     .lasts = 7300LL * DAY,
 };
@@ -64,7 +65,7 @@ static const CertificatePlan tls_ca_plan = {
 static const CertificatePlan tls_server_plan = {
     .subject = (const char *const[]){"CN", "localhost", NULL},
     .extensions =
-        (const char *const[]){"subjectKeyIdentifier", "hash", "authorityKeyIdentifier", "keyid",
+        (const char *const[]){"subjectKeyIdentifier", "hash", "authorityKeyIdentifier", "keyid:always",
                               "basicConstraints", "critical,CA:FALSE", "keyUsage",
                               "critical,digitalSignature,keyEncipherment", "extendedKeyUsage", "serverAuth",
                               "subjectAltName", "DNS:localhost,IP:127.0.0.1,IP:0:0:0:0:0:0:0:1", NULL},
