@@ -12,7 +12,6 @@
 #include "daemon/worker.h"
 
 #define SUBPROTOCOL "pkiaas.iothsm.v1"
-#define CLOSE_TRY_LATER 1013
 #define INLINE_FRAME_SIZE (64U * 1024U)
 /* Frames that wait for the parser; more is a platform that floods us. */
 #define PARSER_QUEUE 4096
@@ -149,7 +148,7 @@ static void parse_on_thread(WebsocketStream *stream, GBytes *text)
                       job, &error))
         stream->parsing++;
     else
-        end_because(stream, CLOSE_TRY_LATER, "the platform sends faster than this machine reads");
+        end_because(stream, SOUP_WEBSOCKET_CLOSE_GOING_AWAY, "the platform sends faster than this machine reads");
 }
 
 static void on_message(SoupWebsocketConnection *connection, int type, GBytes *text, void *userdata)
