@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <systemd/sd-event.h>
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(sd_event, sd_event_unref)
@@ -58,6 +59,25 @@ static int on_event(sd_bus_message *message, void *userdata, sd_bus_error *ret_e
                        json_object_ref(json_array_get_object_element(arguments, 1)));
 }
 
+/* SignatureDone and SignatureDenied of an authority. */
+static int on_signature(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+    const char *request = NULL, *kind = NULL, *text = NULL;
+    bool done = g_strcmp0(sd_bus_message_get_member(message), "SignatureDone") == 0;
+    if (!done && g_strcmp0(sd_bus_message_get_member(message), "SignatureDenied") != 0)
+        return 0;
+    int r = sd_bus_message_read(message, "sss", &request, &kind, &text);
+    if (r < 0)
+        return 0;
+    char *authority = NULL;
+    const char *path = sd_bus_message_get_path(message);
+    r = sd_bus_path_decode(path, BUS_ROOT "/authorities", &authority);
+    JsonObject *fields = cli_object("authority", r > 0 ? authority : path, "request", request, "kind", kind,
+                                    done ? "result" : "reason", text, NULL);
+    free(authority);
+    return print_event(userdata, done ? "signature-done" : "signature-denied", fields);
+}
+
 /* The service came or went. */
 static int on_owner(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
 {
@@ -79,6 +99,8 @@ static int follow(Cli *cli, sd_bus *bus, sd_event *event)
         r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL);
     if (r >= 0)
         r = sd_bus_match_signal(bus, NULL, BUS_NAME, BUS_ROOT, BUS_MANAGER, "Event", on_event, cli);
+    if (r >= 0)
+        r = sd_bus_match_signal(bus, NULL, BUS_NAME, NULL, BUS_AUTHORITY, NULL, on_signature, cli);
     if (r >= 0)
         r = sd_bus_add_match(bus, NULL,
                              "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',"

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* iothsmd-fake, configured so that it stays at home. */
+
+#include "tests/cli/daemon.h"
+#include "daemon/openssl-cleanup.h"
+
+static const char configuration[] = "[Platform]\n"
+                                    "Url=http://127.0.0.1:9\n"
+                                    "[Tokens]\n"
+                                    "SoftHsm=no\n";
+
+Fixture *start_daemon(const char *const *tokens)
+{
+    Fixture *fixture = fixture_new();
+    g_autoptr(GPtrArray) arguments = g_ptr_array_new_with_free_func(g_free);
+    for (; *tokens != NULL; tokens++)
+        g_ptr_array_add(arguments, g_strdup_printf("--fake=fake:%s", *tokens));
+    g_ptr_array_add(arguments, NULL);
+    fixture_start_daemon(fixture, NULL, configuration, (const char *const *)arguments->pdata, NULL);
+    return fixture;
+}
+
+char *write_template(Fixture *fixture)
+{
+    g_autoptr(X509) ca = test_ca("Provisioned CA", test_key("p256"));
+    g_autofree char *pem = test_certificate_pem(ca);
+    return test_write(fixture_directory(fixture), "template.pem", pem);
+}
+
+char *write_secret(Fixture *fixture, const char *text)
+{
+    static guint number;
+    g_autofree char *name = g_strdup_printf("secret-%u", number++);
+    return test_write(fixture_directory(fixture), name, text);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The daemon that the tests of the command line talk to: on a private bus, with fake tokens, without a platform. */
+
+#include "tests/bus/fixture.h"
+
+/* |tokens|: up to NULL, "serial=F1,pin=123456". Transfer full. */
+Fixture *start_daemon(const char *const *tokens);
+#define START_DAEMON(...) start_daemon((const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+
+/* A CA certificate as the platform would hand it out, in a file. Transfer full: its path. */
+char *write_template(Fixture *fixture);
+/* A file with a secret in it. Transfer full: its path. */
+char *write_secret(Fixture *fixture, const char *text);
