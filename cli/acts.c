@@ -78,7 +78,8 @@ char *act_generate_key(Client *client, const InventoryToken *token, const char *
 }
 
 /* The passphrase's memfd; -1 without an error where the key needs none. */
-static int passphrase_input(Client *client, int key, const SecretSource *passphrase, const char *file, GError **error)
+static int passphrase_input(Client *client, int key, const SecretSource *passphrase, const char *file,
+                            GError **error)
 {
     bool given = passphrase->file || passphrase->fd >= 0;
     if (!given && !secret_contains(key, "ENCRYPTED"))
@@ -88,8 +89,8 @@ static int passphrase_input(Client *client, int key, const SecretSource *passphr
     return secret_input(client, passphrase, &request, error);
 }
 
-static char *import_key(Client *client, const InventoryToken *token, const char *slot, int key, int passphrase,
-                        const KeyChoice *choice, GError **error)
+static char *import_key(Client *client, const InventoryToken *token, const char *slot, int key,
+                        int passphrase, const KeyChoice *choice, GError **error)
 {
     g_autoptr(sd_bus_message) call = client_message(client, token->path, BUS_TOKEN, "ImportKey", error);
     if (!call)
@@ -126,8 +127,8 @@ char *act_import_key(Client *client, const InventoryToken *token, const char *sl
     return path;
 }
 
-static char *call_with_template(Client *client, const InventorySlot *slot, const char *method, const char *template_pem,
-                                const SignChoice *choice, GError **error)
+static char *call_with_template(Client *client, const InventorySlot *slot, const char *method,
+                                const char *template_pem, const SignChoice *choice, GError **error)
 {
     g_autoptr(sd_bus_message) call = client_message(client, slot->path, BUS_SLOT, method, error);
     if (!call)
@@ -139,14 +140,14 @@ static char *call_with_template(Client *client, const InventorySlot *slot, const
     return reply ? client_read_text(reply, error) : NULL;
 }
 
-char *act_self_sign(Client *client, const InventorySlot *slot, const char *template_pem, const SignChoice *choice,
-                    GError **error)
+char *act_self_sign(Client *client, const InventorySlot *slot, const char *template_pem,
+                    const SignChoice *choice, GError **error)
 {
     return call_with_template(client, slot, "SelfSign", template_pem, choice, error);
 }
 
-char *act_create_csr(Client *client, const InventorySlot *slot, const char *template_pem, const SignChoice *choice,
-                     GError **error)
+char *act_create_csr(Client *client, const InventorySlot *slot, const char *template_pem,
+                     const SignChoice *choice, GError **error)
 {
     return call_with_template(client, slot, "CreateCsr", template_pem, choice, error);
 }
@@ -195,10 +196,10 @@ void act_print_template(Output *output, JsonObject *description)
     g_autofree char *not_after = output_time(property_number(description, "notAfter"));
     output_field(output, "Valid until", *not_after ? not_after : "not set: --days=N says how long");
     bool authority = property_is_true(description, "ca");
-    g_autofree char *length = json_object_has_member(description, "pathlen")
-                                  ? g_strdup_printf("yes, path length %" G_GINT64_FORMAT,
-                                                    property_number(description, "pathlen"))
-                                  : g_strdup("yes");
+    g_autofree char *length =
+        json_object_has_member(description, "pathlen")
+            ? g_strdup_printf("yes, path length %" G_GINT64_FORMAT, property_number(description, "pathlen"))
+            : g_strdup("yes");
     output_field(output, "Makes a CA", authority ? length : "no");
     JsonArray *extensions = property_array(description, "extensions");
     if (extensions)
@@ -218,14 +219,17 @@ static bool read_to_end(int fd, const char *file, GString *text, GError **error)
         }
         g_string_append_len(text, block, n);
         if (text->len > TEXT_LIMIT) {
-            g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "%s is larger than 1 MiB: that is no PEM file", file);
+            g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "%s is larger than 1 MiB: that is no PEM file",
+                        file);
             return false;
         }
     }
     /* sd-bus would refuse the string, and say less. */
     if (!g_utf8_validate(text->str, (gssize)text->len, NULL)) {
-        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "%s is not a text; a PEM file is needed "
-                    "('openssl x509 -inform DER' makes one of a DER certificate)", file);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED,
+                    "%s is not a text; a PEM file is needed "
+                    "('openssl x509 -inform DER' makes one of a DER certificate)",
+                    file);
         return false;
     }
     return true;
@@ -277,8 +281,8 @@ void act_report_key(Cli *cli, const char *path, const char *what)
     g_autofree char *slot = NULL;
     if (act_split_path(path, &token, &slot))
         cli_done(cli, cli_object("token", token, "slot", slot, "path", path, NULL),
-                 "%s slot %s/%s; 'iothsmctl provision --token=%s --slot=%s' makes a CA of it", what, token, slot,
-                 token, slot);
+                 "%s slot %s/%s; 'iothsmctl provision --token=%s --slot=%s' makes a CA of it", what, token,
+                 slot, token, slot);
     else
         cli_done(cli, cli_object("path", path, NULL), "%s %s", what, path);
 }
@@ -288,7 +292,8 @@ bool act_confirm(Client *client, bool yes, const char *question, GError **error)
     if (yes)
         return true;
     if (!client_may_ask(client)) {
-        cli_set_usage_error(error, "This can't be undone and nobody can be asked here; give --yes if it is meant");
+        cli_set_usage_error(error,
+                            "This can't be undone and nobody can be asked here; give --yes if it is meant");
         return false;
     }
     if (prompt_yes_no(question, false))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What can be done to a token and its slots, one function a method: `generate`, `self-sign` and the others, and
- * `provision`, which does several of them in a row. */
+/* What can be done to a token and its slots, one function a method: `generate`, `self-sign` and the others,
+ * and `provision`, which does several of them in a row. */
 
 #include "cli/cli.h"
 #include "cli/inventory.h"
@@ -22,17 +22,35 @@ typedef struct SignChoice {
     gboolean replace;
 } SignChoice;
 
-#define KEY_CHOICE_OPTIONS(choice)                                                                                     \
-    {"label", 0, 0, G_OPTION_ARG_FILENAME, &(choice).label, "Label of the key, where the token has labels", "TEXT"},   \
-    {"pin-policy", 0, 0, G_OPTION_ARG_FILENAME, &(choice).pin_policy,                                                  \
-     "When the token wants the PIN: never, once or always", "POLICY"},                                                 \
-    {"touch-policy", 0, 0, G_OPTION_ARG_FILENAME, &(choice).touch_policy,                                              \
-     "When the token wants to be touched: never, always or cached", "POLICY"}
+#define KEY_CHOICE_OPTIONS(choice)                                                                           \
+    {"label", 0, 0, G_OPTION_ARG_FILENAME, &(choice).label, "Label of the key, where the token has labels",  \
+     "TEXT"},                                                                                                \
+        {"pin-policy",                                                                                       \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         G_OPTION_ARG_FILENAME,                                                                              \
+         &(choice).pin_policy,                                                                               \
+         "When the token wants the PIN: never, once or always",                                              \
+         "POLICY"},                                                                                          \
+    {                                                                                                        \
+        "touch-policy", 0, 0, G_OPTION_ARG_FILENAME, &(choice).touch_policy,                                 \
+            "When the token wants to be touched: never, always or cached", "POLICY"                          \
+    }
 
-#define SIGN_CHOICE_OPTIONS(choice)                                                                                    \
-    {"hash", 0, 0, G_OPTION_ARG_FILENAME, &(choice).hash, "Hash to sign with: sha256, sha384 or sha512", "HASH"},      \
-    {"days", 0, 0, G_OPTION_ARG_INT, &(choice).days, "Days of validity instead of the template's end date", "N"},      \
-    {"replace", 0, 0, G_OPTION_ARG_NONE, &(choice).replace, "Replace a certificate that is in use already", NULL}
+#define SIGN_CHOICE_OPTIONS(choice)                                                                          \
+    {"hash", 0, 0, G_OPTION_ARG_FILENAME, &(choice).hash, "Hash to sign with: sha256, sha384 or sha512",     \
+     "HASH"},                                                                                                \
+        {"days",                                                                                             \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         G_OPTION_ARG_INT,                                                                                   \
+         &(choice).days,                                                                                     \
+         "Days of validity instead of the template's end date",                                              \
+         "N"},                                                                                               \
+    {                                                                                                        \
+        "replace", 0, 0, G_OPTION_ARG_NONE, &(choice).replace,                                               \
+            "Replace a certificate that is in use already", NULL                                             \
+    }
 
 /* |slot| "": the first free one. Transfer full: the object path of the new slot. */
 char *act_generate_key(Client *client, const InventoryToken *token, const char *slot, const char *type,
@@ -43,10 +61,10 @@ char *act_import_key(Client *client, const InventoryToken *token, const char *sl
                      const SecretSource *passphrase, const KeyChoice *choice, GError **error);
 
 /* Transfer full: PEM. */
-char *act_self_sign(Client *client, const InventorySlot *slot, const char *template_pem, const SignChoice *choice,
-                    GError **error);
-char *act_create_csr(Client *client, const InventorySlot *slot, const char *template_pem, const SignChoice *choice,
-                     GError **error);
+char *act_self_sign(Client *client, const InventorySlot *slot, const char *template_pem,
+                    const SignChoice *choice, GError **error);
+char *act_create_csr(Client *client, const InventorySlot *slot, const char *template_pem,
+                     const SignChoice *choice, GError **error);
 bool act_import_certificate(Client *client, const InventorySlot *slot, const char *pem, GError **error);
 
 /* What the template would make. Transfer full. */
@@ -64,6 +82,6 @@ bool act_split_path(const char *path, char **ret_token, char **ret_slot);
 /* Says that a key is in the slot at |path|; |what| is "Generated a p256 key in". */
 void act_report_key(Cli *cli, const char *path, const char *what);
 
-/* Asks on the terminal whether that which |question| names may happen, unless |yes| was given. False with an error
- * when it may not, or when nobody can be asked. */
+/* Asks on the terminal whether that which |question| names may happen, unless |yes| was given. False with an
+ * error when it may not, or when nobody can be asked. */
 bool act_confirm(Client *client, bool yes, const char *question, GError **error);

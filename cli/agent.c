@@ -39,8 +39,9 @@ Agent *agent_new(void)
     g_subprocess_launcher_take_fd(launcher, ready[1], NOTIFY_FD);
     g_subprocess_launcher_set_child_setup(launcher, die_with_parent, NULL, NULL);
     g_autofree char *pid = g_strdup_printf("%d", (int)getpid());
-    GSubprocess *process = g_subprocess_launcher_spawn(launcher, NULL, "pkttyagent", "--process", pid, "--notify-fd",
-                                                       G_STRINGIFY(NOTIFY_FD), "--fallback", NULL);
+    GSubprocess *process =
+        g_subprocess_launcher_spawn(launcher, NULL, "pkttyagent", "--process", pid, "--notify-fd",
+                                    G_STRINGIFY(NOTIFY_FD), "--fallback", NULL);
     g_subprocess_launcher_close(launcher);
     if (process)
         wait_for_close(ready[0]);

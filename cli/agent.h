@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* polkit's agent for terminals, started for the time of one run of iothsmctl, so that an administrator on ssh can type
- * the password that an action needs. It steps back where the session has an agent of its own. */
+/* polkit's agent for terminals, started for the time of one run of iothsmctl, so that an administrator on ssh
+ * can type the password that an action needs. It steps back where the session has an agent of its own. */
 
 #include <glib.h>
 

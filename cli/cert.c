@@ -7,8 +7,8 @@
 static char *output_file;
 
 static const GOptionEntry options[] = {
-    {"output", 'o', 0, G_OPTION_ARG_FILENAME, &output_file, "Write the PEM to FILE instead of the standard output",
-     "FILE"},
+    {"output", 'o', 0, G_OPTION_ARG_FILENAME, &output_file,
+     "Write the PEM to FILE instead of the standard output", "FILE"},
     {NULL},
 };
 
@@ -21,7 +21,8 @@ static bool run_cert(Cli *cli, char **arguments, GError **error)
     const char *pem = property_text(slot->properties, "certificate");
     if (!*pem) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY,
-                    "Slot %s has a key and no certificate yet; 'iothsmctl provision' makes one", arguments[0]);
+                    "Slot %s has a key and no certificate yet; 'iothsmctl provision' makes one",
+                    arguments[0]);
         return false;
     }
     return act_write_pem(cli->output, output_file, "certificate", pem, error);

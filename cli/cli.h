@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What every verb of iothsmctl gets, and what it is: a row with a name, its arguments, its options and a function.
+/* What every verb of iothsmctl gets, and what it is: a row with a name, its arguments, its options and a
+ * function.
  *
- * A verb's file exports exactly one Verb; iothsmctl.c lists them. Verbs return false with an error; main turns that
- * into words (or JSON) and the exit status. Errors that come from the daemon are IOTHSM_ERROR; those of the command
- * line itself are CLI_ERROR. */
+ * A verb's file exports exactly one Verb; iothsmctl.c lists them. Verbs return false with an error; main
+ * turns that into words (or JSON) and the exit status. Errors that come from the daemon are IOTHSM_ERROR;
+ * those of the command line itself are CLI_ERROR. */
 
 #include "cli/client.h"
 #include "cli/output.h"
@@ -65,10 +66,10 @@ typedef struct Verb {
     bool (*run)(Cli *cli, char **arguments, GError **error);
 } Verb;
 
-extern const Verb verb_status, verb_list, verb_show, verb_template, verb_provision, verb_generate, verb_import_key,
-    verb_self_sign, verb_csr, verb_import_cert, verb_cert, verb_clear, verb_pin_set, verb_pin_change, verb_pin_unblock,
-    verb_pin_forget, verb_softhsm_create, verb_softhsm_delete, verb_trust_add, verb_trust_show, verb_link, verb_reload,
-    verb_monitor, verb_complete;
+extern const Verb verb_status, verb_list, verb_show, verb_template, verb_provision, verb_generate,
+    verb_import_key, verb_self_sign, verb_csr, verb_import_cert, verb_cert, verb_clear, verb_pin_set,
+    verb_pin_change, verb_pin_unblock, verb_pin_forget, verb_softhsm_create, verb_softhsm_delete,
+    verb_trust_add, verb_trust_show, verb_link, verb_reload, verb_monitor, verb_complete;
 
 /* All of them; NULL ends the list. */
 extern const Verb *const cli_verbs[];

@@ -67,7 +67,8 @@ sd_bus *client_bus(Client *client, GError **error)
     if (r >= 0)
         return client->bus;
     g_set_error(error, CLI_ERROR, CLI_ERROR_NOT_REACHABLE,
-                "The system bus, over which iothsmctl speaks to the service, is not reachable: %s", g_strerror(-r));
+                "The system bus, over which iothsmctl speaks to the service, is not reachable: %s",
+                g_strerror(-r));
     client->bus = sd_bus_unref(client->bus);
     return NULL;
 }
@@ -76,7 +77,8 @@ void client_set_error(GError **error, int code, const char *what)
 {
     bool lost = code == -ECONNRESET || code == -ENOTCONN || code == -EPIPE;
     if (lost)
-        g_set_error(error, CLI_ERROR, CLI_ERROR_NOT_REACHABLE, "%s: the connection to the bus was closed", what);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_NOT_REACHABLE, "%s: the connection to the bus was closed",
+                    what);
     else
         g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "%s: %s", what, g_strerror(-code));
 }
@@ -127,16 +129,18 @@ void client_set_bus_error(GError **error, const sd_bus_error *bus_error)
     if (error_from_bus_name(name, &code))
         g_set_error_literal(error, IOTHSM_ERROR, (int)code, message);
     else if (g_str_equal(name, SD_BUS_ERROR_NO_REPLY))
-        g_set_error_literal(error, CLI_ERROR, CLI_ERROR_NOT_REACHABLE,
-                            "The IoT-HSM service went away before it answered; 'journalctl -u iothsmd' says why");
+        g_set_error_literal(
+            error, CLI_ERROR, CLI_ERROR_NOT_REACHABLE,
+            "The IoT-HSM service went away before it answered; 'journalctl -u iothsmd' says why");
     else if (means_not_reachable(name))
         g_set_error(error, CLI_ERROR, CLI_ERROR_NOT_REACHABLE,
-                    "The IoT-HSM service is not running (%s); start it with 'systemctl start iothsmd'", message);
+                    "The IoT-HSM service is not running (%s); start it with 'systemctl start iothsmd'",
+                    message);
     else if (means_not_authorised(name))
         g_set_error(error, CLI_ERROR, CLI_ERROR_NOT_AUTHORISED, "Not authorised: %s", message);
     else if (means_other_version(name))
-        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "The running service is of another version than iothsmctl: %s",
-                    message);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED,
+                    "The running service is of another version than iothsmctl: %s", message);
     else if (g_str_equal(name, SD_BUS_ERROR_UNKNOWN_OBJECT))
         g_set_error(error, CLI_ERROR, CLI_ERROR_NO_SUCH_OBJECT, "It is not there any more: %s", message);
     else
@@ -205,7 +209,8 @@ static bool wait_for_reply(sd_bus *bus, Waiting *waiting, Progress *progress, GE
     return true;
 }
 
-sd_bus_message *client_call_token(Client *client, sd_bus_message *call, const char *token_path, GError **error)
+sd_bus_message *client_call_token(Client *client, sd_bus_message *call, const char *token_path,
+                                  GError **error)
 {
     start_agent(client);
     g_autoptr(Progress) progress = progress_new(client->bus, token_path, client->quiet);

@@ -3,9 +3,10 @@
 
 /* The way to the daemon: one connection to the system bus, opened at the first call.
  *
- * Calls have no time limit (a card may need minutes for a key, a touch needs a finger); what runs meanwhile is shown
- * on a terminal. An error of the bus becomes a GError with its exit status. On a terminal a polkit agent in text
- * form is started before the first call that may need a password, unless the user said --no-ask-password. */
+ * Calls have no time limit (a card may need minutes for a key, a touch needs a finger); what runs meanwhile
+ * is shown on a terminal. An error of the bus becomes a GError with its exit status. On a terminal a polkit
+ * agent in text form is started before the first call that may need a password, unless the user said
+ * --no-ask-password. */
 
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
@@ -36,7 +37,8 @@ bool client_is_asking(const Client *client);
 bool client_may_ask(const Client *client);
 bool client_is_quiet(const Client *client);
 
-/* From now on: no time for a service that has to be started or that does not answer at once. For completion. */
+/* From now on: no time for a service that has to be started or that does not answer at once. For completion.
+ */
 void client_be_brief(Client *client);
 
 /* The connection. Transfer none; NULL with CLI_ERROR_NOT_REACHABLE. */
@@ -50,9 +52,11 @@ sd_bus_message *client_message(Client *client, const char *path, const char *int
 sd_bus_message *client_call(Client *client, sd_bus_message *call, GError **error);
 
 /* The same for work on the token at |token_path|: shows what it is doing. */
-sd_bus_message *client_call_token(Client *client, sd_bus_message *call, const char *token_path, GError **error);
+sd_bus_message *client_call_token(Client *client, sd_bus_message *call, const char *token_path,
+                                  GError **error);
 
-/* client_message, append, client_call in one. |types| and what follows as in sd_bus_message_append. Transfer full. */
+/* client_message, append, client_call in one. |types| and what follows as in sd_bus_message_append. Transfer
+ * full. */
 sd_bus_message *client_query(Client *client, const char *path, const char *interface, const char *method,
                              GError **error, const char *types, ...);
 /* The same for a method that changes something, which may want a password: the agent is started first. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* `complete`: names for the shells' completion, one a line, with what they are behind a tab. Not for people. Says
- * nothing where there is no service, and never makes a shell wait for one. */
+/* `complete`: names for the shells' completion, one a line, with what they are behind a tab. Not for people.
+ * Says nothing where there is no service, and never makes a shell wait for one. */
 
 #include "cli/cli.h"
 #include "cli/inventory.h"
@@ -25,7 +25,8 @@ static void print_slots(Output *output, const InventoryToken *token)
     for (guint i = 0; i < token->slots->len; i++) {
         const InventorySlot *slot = g_ptr_array_index(token->slots, i);
         const char *subject = property_text(slot->properties, "subject");
-        print_name(output, property_text(token->properties, "serial"), property_text(slot->properties, "name"),
+        print_name(output, property_text(token->properties, "serial"),
+                   property_text(slot->properties, "name"),
                    *subject ? subject : property_text(slot->properties, "keyType"));
     }
 }
@@ -35,7 +36,8 @@ static void print_free_slots(Output *output, const InventoryToken *token)
     JsonArray *names = property_array(token->properties, "freeSlots");
     guint n = names ? json_array_get_length(names) : 0;
     for (guint i = 0; i < n; i++)
-        print_name(output, property_text(token->properties, "serial"), json_array_get_string_element(names, i), "free");
+        print_name(output, property_text(token->properties, "serial"),
+                   json_array_get_string_element(names, i), "free");
 }
 
 static const struct {

@@ -9,8 +9,8 @@ static char *output_file;
 
 static const GOptionEntry options[] = {
     SIGN_CHOICE_OPTIONS(choice),
-    {"output", 'o', 0, G_OPTION_ARG_FILENAME, &output_file, "Write the PEM to FILE instead of the standard output",
-     "FILE"},
+    {"output", 'o', 0, G_OPTION_ARG_FILENAME, &output_file,
+     "Write the PEM to FILE instead of the standard output", "FILE"},
     {NULL},
 };
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The errors of the command line itself, beside those that the daemon reports: each with the name that JSON shows
- * and the exit status. */
+/* The errors of the command line itself, beside those that the daemon reports: each with the name that JSON
+ * shows and the exit status. */
 
 #include "cli/cli.h"
 
-G_DEFINE_QUARK(iothsmctl-error, cli_error)
+G_DEFINE_QUARK(iothsmctl - error, cli_error)
 
 static const struct {
     const char *name;

@@ -8,7 +8,8 @@ static char *type;
 static KeyChoice choice;
 
 static const GOptionEntry options[] = {
-    {"type", 't', 0, G_OPTION_ARG_FILENAME, &type, "rsa2048, rsa3072, rsa4096, p256, p384, p521 or ed25519", "TYPE"},
+    {"type", 't', 0, G_OPTION_ARG_FILENAME, &type, "rsa2048, rsa3072, rsa4096, p256, p384, p521 or ed25519",
+     "TYPE"},
     KEY_CHOICE_OPTIONS(choice),
     {NULL},
 };
@@ -16,7 +17,8 @@ static const GOptionEntry options[] = {
 static bool run_generate(Cli *cli, char **arguments, GError **error)
 {
     if (!type) {
-        cli_set_usage_error(error, "--type=TYPE is needed; 'iothsmctl show TOKEN' lists what the token can make");
+        cli_set_usage_error(error,
+                            "--type=TYPE is needed; 'iothsmctl show TOKEN' lists what the token can make");
         return false;
     }
     g_autoptr(Inventory) inventory = inventory_read(cli->client, error);

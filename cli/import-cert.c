@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* `import-cert`: the certificate that another CA signed for a slot's key, or that of a key which was moved here. */
+/* `import-cert`: the certificate that another CA signed for a slot's key, or that of a key which was moved
+ * here. */
 
 #include "cli/acts.h"
 

@@ -137,10 +137,12 @@ static void set_ambiguous(GPtrArray *found, const char *name, GError **error)
     g_autoptr(GString) serials = g_string_new(NULL);
     for (guint i = 0; i < found->len; i++) {
         InventoryToken *token = g_ptr_array_index(found, i);
-        g_string_append_printf(serials, "%s%s", i > 0 ? ", " : "", property_text(token->properties, "serial"));
+        g_string_append_printf(serials, "%s%s", i > 0 ? ", " : "",
+                               property_text(token->properties, "serial"));
     }
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                "%u tokens are labelled \"%s\"; name one by its serial number: %s", found->len, name, serials->str);
+                "%u tokens are labelled \"%s\"; name one by its serial number: %s", found->len, name,
+                serials->str);
 }
 
 InventoryToken *inventory_find_token(Inventory *inventory, const char *name, GError **error)
@@ -151,15 +153,16 @@ InventoryToken *inventory_find_token(Inventory *inventory, const char *name, GEr
     if (found->len > 1)
         set_ambiguous(found, name, error);
     else if (inventory->tokens->len == 0)
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_TOKEN, "There is no token \"%s\": no token is present",
-                    name);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_TOKEN,
+                    "There is no token \"%s\": no token is present", name);
     else
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_TOKEN,
                     "There is no token \"%s\"; 'iothsmctl list' shows the tokens that are present", name);
     return NULL;
 }
 
-InventoryToken *inventory_find_place(Inventory *inventory, const char *name, const char **ret_slot, GError **error)
+InventoryToken *inventory_find_place(Inventory *inventory, const char *name, const char **ret_slot,
+                                     GError **error)
 {
     /* A label may contain a slash, so the whole is tried first. */
     g_autoptr(GPtrArray) whole = candidates(inventory, name);
@@ -199,6 +202,7 @@ InventorySlot *inventory_find_slot(Inventory *inventory, const char *name, GErro
     }
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_SLOT,
                 "Token %s has nothing in a slot \"%s\"; 'iothsmctl show %s' lists its slots",
-                property_text(token->properties, "serial"), slot_name, property_text(token->properties, "serial"));
+                property_text(token->properties, "serial"), slot_name,
+                property_text(token->properties, "serial"));
     return NULL;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the daemon has, at one moment: the document of Describe(), from which tables are made and which --json prints,
- * with the object path of each token and slot. And how a person names one of them: a token by serial, label or object
- * id, a slot as TOKEN/SLOT. */
+/* What the daemon has, at one moment: the document of Describe(), from which tables are made and which --json
+ * prints, with the object path of each token and slot. And how a person names one of them: a token by serial,
+ * label or object id, a slot as TOKEN/SLOT. */
 
 #include "cli/client.h"
 #include "cli/message-json.h"
@@ -11,7 +11,7 @@
 typedef struct InventoryToken {
     char *path;
     JsonObject *properties; /* not owned, as below */
-    GPtrArray *slots; /* InventorySlot */
+    GPtrArray *slots;       /* InventorySlot */
 } InventoryToken;
 
 typedef struct InventorySlot {
@@ -21,9 +21,9 @@ typedef struct InventorySlot {
 } InventorySlot;
 
 typedef struct Inventory {
-    JsonNode *document;    /* what Describe() said, an object */
-    JsonObject *manager;   /* the same; not owned */
-    GPtrArray *tokens;     /* InventoryToken, ordered as in the document */
+    JsonNode *document;     /* what Describe() said, an object */
+    JsonObject *manager;    /* the same; not owned */
+    GPtrArray *tokens;      /* InventoryToken, ordered as in the document */
     JsonArray *authorities; /* not owned */
 } Inventory;
 
@@ -35,8 +35,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Inventory, inventory_free)
 InventoryToken *inventory_find_token(Inventory *inventory, const char *name, GError **error);
 /* |name| is TOKEN/SLOT. NO_SUCH_TOKEN, NO_SUCH_SLOT. Transfer none. */
 InventorySlot *inventory_find_slot(Inventory *inventory, const char *name, GError **error);
-/* |name| is TOKEN or TOKEN/SLOT, the slot need not exist; |ret_slot| "" where none was named. Transfer none. */
-InventoryToken *inventory_find_place(Inventory *inventory, const char *name, const char **ret_slot, GError **error);
+/* |name| is TOKEN or TOKEN/SLOT, the slot need not exist; |ret_slot| "" where none was named. Transfer none.
+ */
+InventoryToken *inventory_find_place(Inventory *inventory, const char *name, const char **ret_slot,
+                                     GError **error);
 /* By object path; NULL where there is none. */
 InventorySlot *inventory_slot_at(Inventory *inventory, const char *path);
 

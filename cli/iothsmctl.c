@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* iothsmctl: one verb a run. Reads the options, finds the verb, runs it, and turns what became of it into text or JSON
- * and an exit status. */
+/* iothsmctl: one verb a run. Reads the options, finds the verb, runs it, and turns what became of it into
+ * text or JSON and an exit status. */
 
 #include "cli/cli.h"
 #include "iothsm-build.h"
@@ -14,11 +14,11 @@
 #define PROGRAM "iothsmctl"
 
 const Verb *const cli_verbs[] = {
-    &verb_status,      &verb_list,           &verb_show,           &verb_link,       &verb_monitor,
-    &verb_provision,   &verb_template,       &verb_generate,       &verb_import_key, &verb_self_sign,
-    &verb_csr,         &verb_import_cert,    &verb_cert,           &verb_clear,      &verb_pin_set,
-    &verb_pin_change,  &verb_pin_unblock,    &verb_pin_forget,     &verb_softhsm_create, &verb_softhsm_delete,
-    &verb_trust_add,   &verb_trust_show,     &verb_reload,         &verb_complete,   NULL,
+    &verb_status,     &verb_list,        &verb_show,       &verb_link,           &verb_monitor,
+    &verb_provision,  &verb_template,    &verb_generate,   &verb_import_key,     &verb_self_sign,
+    &verb_csr,        &verb_import_cert, &verb_cert,       &verb_clear,          &verb_pin_set,
+    &verb_pin_change, &verb_pin_unblock, &verb_pin_forget, &verb_softhsm_create, &verb_softhsm_delete,
+    &verb_trust_add,  &verb_trust_show,  &verb_reload,     &verb_complete,       NULL,
 };
 
 static Settings settings;
@@ -53,10 +53,12 @@ static const GOptionEntry common_options[] = {
     {"json", 0, 0, G_OPTION_ARG_CALLBACK, parse_json,
      "Answer in JSON: pretty, short or off (-j: pretty on a terminal, else short)", "MODE"},
     /* An entry without a long name would end the table. */
-    {"j", 'j', G_OPTION_FLAG_NO_ARG | G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_CALLBACK, parse_json_short, NULL, NULL},
+    {"j", 'j', G_OPTION_FLAG_NO_ARG | G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_CALLBACK, parse_json_short, NULL,
+     NULL},
     {"no-pager", 0, 0, G_OPTION_ARG_NONE, &settings.no_pager, "Do not pipe long output into a pager", NULL},
     {"no-legend", 0, 0, G_OPTION_ARG_NONE, &settings.no_legend, "Do not print column titles", NULL},
-    {"no-ask-password", 0, 0, G_OPTION_ARG_NONE, &settings.no_ask_password, "Do not ask for passwords and PINs", NULL},
+    {"no-ask-password", 0, 0, G_OPTION_ARG_NONE, &settings.no_ask_password,
+     "Do not ask for passwords and PINs", NULL},
     {"quiet", 'q', 0, G_OPTION_ARG_NONE, &settings.quiet, "Print no progress and no confirmation", NULL},
     {NULL},
 };
@@ -130,27 +132,33 @@ static void print_verb_help(const Verb *verb, Output *output)
 
 static void print_help(Output *output)
 {
-    output_text(output, "%s%s [OPTION…] [VERB …]%s\n\nKeys of a cloud certificate authority in hardware: what there is, "
-                        "and what to do with it.\n\n%sVerbs%s\n",
-                output_begin(output, EMPHASIS_STRONG), PROGRAM, output_end(output),
-                output_begin(output, EMPHASIS_STRONG), output_end(output));
+    output_text(
+        output,
+        "%s%s [OPTION…] [VERB …]%s\n\nKeys of a cloud certificate authority in hardware: what there is, "
+        "and what to do with it.\n\n%sVerbs%s\n",
+        output_begin(output, EMPHASIS_STRONG), PROGRAM, output_end(output),
+        output_begin(output, EMPHASIS_STRONG), output_end(output));
     for (guint i = 0; cli_verbs[i]; i++) {
         const Verb *verb = cli_verbs[i];
         if (!verb->summary)
             continue;
-        g_autofree char *usage = g_strdup_printf("%s%s%s", verb->name, *verb->arguments ? " " : "", verb->arguments);
+        g_autofree char *usage =
+            g_strdup_printf("%s%s%s", verb->name, *verb->arguments ? " " : "", verb->arguments);
         output_text(output, "  %-36s %s\n", usage, verb->summary);
     }
     output_text(output, "\n%sOptions%s\n", output_begin(output, EMPHASIS_STRONG), output_end(output));
     for (const GOptionEntry *option = common_options; option->long_name; option++) {
         if (option->flags & G_OPTION_FLAG_HIDDEN)
             continue;
-        g_autofree char *letter = option->short_name ? g_strdup_printf("-%c,", option->short_name) : g_strdup("   ");
-        g_autofree char *name = g_strdup_printf("--%s%s%s", option->long_name, option->arg_description ? "=" : "",
-                                                option->arg_description ? option->arg_description : "");
+        g_autofree char *letter =
+            option->short_name ? g_strdup_printf("-%c,", option->short_name) : g_strdup("   ");
+        g_autofree char *name =
+            g_strdup_printf("--%s%s%s", option->long_name, option->arg_description ? "=" : "",
+                            option->arg_description ? option->arg_description : "");
         output_text(output, "  %s %-32s %s\n", letter, name, option->description);
     }
-    output_text(output, "\n'" PROGRAM " VERB --help' shows the options of a verb; " PROGRAM "(1) explains all of it.\n");
+    output_text(output, "\n'" PROGRAM " VERB --help' shows the options of a verb; " PROGRAM
+                        "(1) explains all of it.\n");
 }
 
 /* Does |verb| match the words of |argv|? As many words as it took, or 0. */
@@ -171,7 +179,8 @@ static bool set_incomplete_verb(int argc, char **argv, GError **error)
     g_autofree char *prefix = g_strconcat(argv[0], " ", NULL);
     for (guint i = 0; cli_verbs[i]; i++)
         if (cli_verbs[i]->summary && g_str_has_prefix(cli_verbs[i]->name, prefix))
-            g_string_append_printf(choices, "%s%s", choices->len > 0 ? ", " : "", cli_verbs[i]->name + strlen(prefix));
+            g_string_append_printf(choices, "%s%s", choices->len > 0 ? ", " : "",
+                                   cli_verbs[i]->name + strlen(prefix));
     if (choices->len == 0)
         return false;
     if (argc > 1 && argv[1][0] != '-')
@@ -208,8 +217,9 @@ static bool check_arguments(const Verb *verb, int n, char **arguments, GError **
         }
     }
     if (n > verb->n_arguments_max) {
-        cli_set_usage_error(error, "\"%s\" is one argument too many for '%s%s%s'", arguments[verb->n_arguments_max],
-                            verb->name, *verb->arguments ? " " : "", verb->arguments);
+        cli_set_usage_error(error, "\"%s\" is one argument too many for '%s%s%s'",
+                            arguments[verb->n_arguments_max], verb->name, *verb->arguments ? " " : "",
+                            verb->arguments);
         return false;
     }
     if (n < verb->n_arguments_min) {
@@ -314,7 +324,8 @@ static int report(int argc, char **argv, Output *output, const GError *error)
     return cli_exit_status(error);
 }
 
-/* Subjects and labels are UTF-8, and so are our own sentences; a machine without a locale can still show them. */
+/* Subjects and labels are UTF-8, and so are our own sentences; a machine without a locale can still show
+ * them. */
 static void prepare_locale(void)
 {
     setlocale(LC_ALL, "");

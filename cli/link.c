@@ -12,7 +12,8 @@ static void add_authority(JsonArray *authorities, guint index, JsonNode *node, g
         return;
     JsonObject *authority = json_node_get_object(node);
     const char *state = property_text(authority, "linkState");
-    g_autofree char *n_signed = g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "signatures"));
+    g_autofree char *n_signed =
+        g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "signatures"));
     g_autofree char *n_denied = g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "denied"));
     table_row(table,
               (const char *const[]){
@@ -28,7 +29,8 @@ static void add_authority(JsonArray *authorities, guint index, JsonNode *node, g
 
 static void print_link(Output *output, const Inventory *inventory)
 {
-    static const char *const titles[] = {"AUTHORITY>", "LINK", "SIGNED", "REFUSED", "SUBJECT>", "MESSAGE>", NULL};
+    static const char *const titles[] = {"AUTHORITY>", "LINK",     "SIGNED", "REFUSED",
+                                         "SUBJECT>",   "MESSAGE>", NULL};
     JsonObject *manager = inventory->manager;
     g_autofree char *next = output_time(property_number(manager, "nextAttempt") / G_USEC_PER_SEC);
     output_field(output, "Platform", property_text(manager, "platformUrl"));
@@ -46,8 +48,9 @@ static void print_link(Output *output, const Inventory *inventory)
 
 static JsonNode *link_to_json(const Inventory *inventory)
 {
-    static const char *const members[] = {"platformUrl",          "linkState",      "linkTransport", "linkMessage", "nextAttempt",
-                                          "connectedAuthorities", "connectedSlots", "authorities",   NULL};
+    static const char *const members[] = {"platformUrl",    "linkState",   "linkTransport",
+                                          "linkMessage",    "nextAttempt", "connectedAuthorities",
+                                          "connectedSlots", "authorities", NULL};
     JsonObject *object = json_object_new();
     for (guint i = 0; members[i]; i++) {
         JsonNode *member = json_object_get_member(inventory->manager, members[i]);

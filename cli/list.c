@@ -5,7 +5,8 @@
 #include "cli/cli.h"
 #include "cli/inventory.h"
 
-static const char *const titles[] = {"TOKEN", "LABEL>", "SLOT", "KEY", "STATE", "UNTIL", "LINK", "SUBJECT>", NULL};
+static const char *const titles[] = {"TOKEN", "LABEL>", "SLOT",     "KEY", "STATE",
+                                     "UNTIL", "LINK",   "SUBJECT>", NULL};
 enum { COLUMN_STATE = 4 };
 
 static void add_slot(Table *table, const InventorySlot *slot)

@@ -70,8 +70,9 @@ static char *read_key(sd_bus_message *message, GError **error)
     g_autoptr(JsonNode) key = read_value(message, error);
     if (!key)
         return NULL;
-    return JSON_NODE_HOLDS_VALUE(key) && json_node_get_value_type(key) == G_TYPE_STRING ? json_node_dup_string(key)
-                                                                                       : json_to_string(key, FALSE);
+    return JSON_NODE_HOLDS_VALUE(key) && json_node_get_value_type(key) == G_TYPE_STRING
+               ? json_node_dup_string(key)
+               : json_to_string(key, FALSE);
 }
 
 static JsonNode *read_dictionary(sd_bus_message *message, const char *contents, GError **error)

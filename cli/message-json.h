@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Any message of the bus as JSON: arrays and structs become arrays, dictionaries objects, variants what they hold.
- * That is how properties and events are read here: by name, whatever else a newer daemon adds. */
+/* Any message of the bus as JSON: arrays and structs become arrays, dictionaries objects, variants what they
+ * hold. That is how properties and events are read here: by name, whatever else a newer daemon adds. */
 
 #include <json-glib/json-glib.h>
 #include <stdbool.h>

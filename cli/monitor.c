@@ -18,7 +18,8 @@ static void print_text(Output *output, const char *time, const char *id, JsonObj
     const char *name = NULL;
     JsonNode *value = NULL;
     g_autofree char *printable = output_printable(id);
-    output_text(output, "%s  %s%s%s", time, output_begin(output, EMPHASIS_STRONG), printable, output_end(output));
+    output_text(output, "%s  %s%s%s", time, output_begin(output, EMPHASIS_STRONG), printable,
+                output_end(output));
     json_object_iter_init_ordered(&iterator, fields);
     while (json_object_iter_next_ordered(&iterator, &name, &value)) {
         bool text = JSON_NODE_HOLDS_VALUE(value) && json_node_get_value_type(value) == G_TYPE_STRING;
@@ -32,7 +33,8 @@ static void print_text(Output *output, const char *time, const char *id, JsonObj
 /* Takes |fields|. */
 static int print_event(Cli *cli, const char *id, JsonObject *fields)
 {
-    g_autoptr(GDateTime) now = output_is_json(cli->output) ? g_date_time_new_now_utc() : g_date_time_new_now_local();
+    g_autoptr(GDateTime) now =
+        output_is_json(cli->output) ? g_date_time_new_now_utc() : g_date_time_new_now_local();
     if (output_is_json(cli->output)) {
         g_autofree char *time = g_date_time_format_iso8601(now);
         JsonObject *event = cli_object("time", time, "event", id, NULL);
@@ -83,7 +85,8 @@ static int on_owner(sd_bus_message *message, void *userdata, sd_bus_error *ret_e
 {
     const char *name = NULL, *before = NULL, *after = NULL;
     int r = sd_bus_message_read(message, "sss", &name, &before, &after);
-    return r < 0 ? r : print_event(userdata, *after ? "service-started" : "service-stopped", json_object_new());
+    return r < 0 ? r
+                 : print_event(userdata, *after ? "service-started" : "service-stopped", json_object_new());
 }
 
 static int follow(Cli *cli, sd_bus *bus, sd_event *event)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Collects a verb's answer and writes it out once: JSON as one document, text with tables as wide as the terminal,
- * through a pager where it is longer. */
+/* Collects a verb's answer and writes it out once: JSON as one document, text with tables as wide as the
+ * terminal, through a pager where it is longer. */
 
 #include "cli/output.h"
 #include <errno.h>
@@ -50,7 +50,8 @@ Output *output_new(JsonMode json, bool pager, bool legend)
     output->pager = pager && output->terminal;
     output->text = g_string_new(NULL);
     const char *no_colour = g_getenv("NO_COLOR");
-    output->colour = output->terminal && !(no_colour && *no_colour) && g_strcmp0(g_getenv("TERM"), "dumb") != 0;
+    output->colour =
+        output->terminal && !(no_colour && *no_colour) && g_strcmp0(g_getenv("TERM"), "dumb") != 0;
     if (output->terminal)
         read_terminal_size(output);
     return output;
@@ -103,10 +104,8 @@ void output_field(Output *output, const char *name, const char *value)
 const char *output_begin(const Output *output, Emphasis emphasis)
 {
     static const char *const sequences[] = {
-        [EMPHASIS_NONE] = "",
-        [EMPHASIS_STRONG] = "\033[1m",
-        [EMPHASIS_GOOD] = "\033[32m",
-        [EMPHASIS_WARNING] = "\033[33m",
+        [EMPHASIS_NONE] = "",         [EMPHASIS_STRONG] = "\033[1m",
+        [EMPHASIS_GOOD] = "\033[32m", [EMPHASIS_WARNING] = "\033[33m",
         [EMPHASIS_BAD] = "\033[31m",
     };
     return output->colour ? sequences[emphasis] : "";
@@ -147,11 +146,8 @@ Table *table_new(const char *const *titles)
 void table_row(Table *table, const char *const *texts, int state_column, Emphasis emphasis)
 {
     static const char *const colours[] = {
-        [EMPHASIS_NONE] = NULL,
-        [EMPHASIS_STRONG] = "bold",
-        [EMPHASIS_GOOD] = "green",
-        [EMPHASIS_WARNING] = "yellow",
-        [EMPHASIS_BAD] = "red",
+        [EMPHASIS_NONE] = NULL,        [EMPHASIS_STRONG] = "bold", [EMPHASIS_GOOD] = "green",
+        [EMPHASIS_WARNING] = "yellow", [EMPHASIS_BAD] = "red",
     };
     struct libscols_line *line = scols_table_new_line(table->table, NULL);
     g_assert(line);
@@ -167,11 +163,13 @@ void output_table(Output *output, Table *table)
 {
     scols_table_enable_noheadings(table->table, !output->legend);
     scols_table_enable_colors(table->table, output->colour);
-    scols_table_set_termforce(table->table, output->terminal ? SCOLS_TERMFORCE_ALWAYS : SCOLS_TERMFORCE_NEVER);
+    scols_table_set_termforce(table->table,
+                              output->terminal ? SCOLS_TERMFORCE_ALWAYS : SCOLS_TERMFORCE_NEVER);
     if (output->terminal)
         scols_table_set_termwidth(table->table, output->columns);
     char *text = NULL;
-    if (!scols_table_is_empty(table->table) && scols_print_table_to_string(table->table, &text) == 0 && text) {
+    if (!scols_table_is_empty(table->table) && scols_print_table_to_string(table->table, &text) == 0 &&
+        text) {
         g_string_append(output->text, text);
         if (*text && !g_str_has_suffix(text, "\n"))
             g_string_append_c(output->text, '\n');
@@ -216,8 +214,8 @@ static bool write_all(const char *data, gsize size, GError **error)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "Writing to the standard output failed: %s",
-                        g_strerror(errno));
+            g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
+                        "Writing to the standard output failed: %s", g_strerror(errno));
             return false;
         }
         data += n;
@@ -272,7 +270,8 @@ static char *distance(gint64 seconds)
     static const struct {
         gint64 seconds;
         const char *name;
-    } units[] = {{365 * 86400, "year"}, {30 * 86400, "month"}, {86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+    } units[] = {{365 * 86400, "year"}, {30 * 86400, "month"}, {86400, "day"},
+                 {3600, "hour"},        {60, "minute"},        {1, "second"}};
     gint64 amount = ABS(seconds);
     for (guint i = 0; i < G_N_ELEMENTS(units); i++) {
         gint64 n = amount / units[i].seconds;

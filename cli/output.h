@@ -3,9 +3,9 @@
 
 /* What goes to stdout: text for people, or JSON for programs, never both.
  *
- * Text is collected and goes out at the end, through a pager where it is longer than the terminal; that is also
- * why nothing half-made is ever printed before an error. Everything that comes from outside (labels, subjects)
- * passes output_printable: no escape sequence of a certificate reaches a terminal. */
+ * Text is collected and goes out at the end, through a pager where it is longer than the terminal; that is
+ * also why nothing half-made is ever printed before an error. Everything that comes from outside (labels,
+ * subjects) passes output_printable: no escape sequence of a certificate reaches a terminal. */
 
 #include <json-glib/json-glib.h>
 #include <stdbool.h>
@@ -30,15 +30,21 @@ void output_text(Output *output, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void output_field(Output *output, const char *name, const char *value);
 
 /* Colour, where stdout is a terminal and nobody said NO_COLOR. */
-typedef enum Emphasis { EMPHASIS_NONE, EMPHASIS_STRONG, EMPHASIS_GOOD, EMPHASIS_WARNING, EMPHASIS_BAD } Emphasis;
+typedef enum Emphasis {
+    EMPHASIS_NONE,
+    EMPHASIS_STRONG,
+    EMPHASIS_GOOD,
+    EMPHASIS_WARNING,
+    EMPHASIS_BAD
+} Emphasis;
 /* The escape sequence that begins |emphasis|, or ""; transfer none. */
 const char *output_begin(const Output *output, Emphasis emphasis);
 const char *output_end(const Output *output);
 /* How a state of a token, slot, authority or link should look. */
 Emphasis output_emphasis_of_state(const char *state);
 
-/* A table: column titles once, then rows of as many texts; cut to the terminal's width in the columns that end
- * with '>' in the title (the mark is not shown). */
+/* A table: column titles once, then rows of as many texts; cut to the terminal's width in the columns that
+ * end with '>' in the title (the mark is not shown). */
 typedef struct Table Table;
 Table *table_new(const char *const *titles);
 /* As many texts as there are titles. |emphasis| colours the column |state_column| (-1: none). */

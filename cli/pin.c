@@ -74,7 +74,8 @@ static bool exchange(Cli *cli, const InventoryToken *token, const SecretSource *
         return false;
     int new_fd = ask_for(cli->client, &new_pin, "New PIN", "new-pin", token, true, error);
     g_autoptr(sd_bus_message) reply =
-        new_fd < 0 ? NULL : client_invoke(cli->client, token->path, BUS_TOKEN, method, error, "hh", old_fd, new_fd);
+        new_fd < 0 ? NULL
+                   : client_invoke(cli->client, token->path, BUS_TOKEN, method, error, "hh", old_fd, new_fd);
     close(old_fd);
     if (new_fd >= 0)
         close(new_fd);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The line on stderr that shows that a long call lives: what the token is doing, for how long, and when it is the
- * person's turn to touch it. Follows the token's properties while the call runs. On anything else than a terminal
- * only the request to touch is printed, once. */
+/* The line on stderr that shows that a long call lives: what the token is doing, for how long, and when it is
+ * the person's turn to touch it. Follows the token's properties while the call runs. On anything else than a
+ * terminal only the request to touch is printed, once. */
 
 #include <glib.h>
-#include <stdint.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-bus.h>
 
 typedef struct Progress Progress;

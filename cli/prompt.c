@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Plain questions in a plain terminal: no cursor movement, so that it works over a serial line and in a log. */
+/* Plain questions in a plain terminal: no cursor movement, so that it works over a serial line and in a log.
+ */
 
 #include "cli/prompt.h"
 #include "cli/output.h"

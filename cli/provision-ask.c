@@ -49,7 +49,8 @@ bool plan_ask_token(Plan *plan, Inventory *inventory, GError **error)
                                                 property_text(token->properties, "state")));
     }
     g_ptr_array_add(titles, NULL);
-    int choice = prompt_choice("Which token is to hold the key of the CA?", (const char *const *)titles->pdata, 0);
+    int choice =
+        prompt_choice("Which token is to hold the key of the CA?", (const char *const *)titles->pdata, 0);
     if (choice < 0)
         return given_up(error);
     plan->token = g_ptr_array_index(inventory->tokens, (guint)choice);
@@ -84,7 +85,8 @@ static bool choose_slot(Plan *plan, GPtrArray *unfinished, GError **error)
         take_slot(plan, g_ptr_array_index(unfinished, 0));
         return true;
     }
-    cli_set_usage_error(error, "Say which slot with --slot=, or what key to make with --type= or --import-key=");
+    cli_set_usage_error(error,
+                        "Say which slot with --slot=, or what key to make with --type= or --import-key=");
     return false;
 }
 
@@ -98,9 +100,10 @@ bool plan_ask_slot(Plan *plan, GError **error)
     g_autoptr(GPtrArray) titles = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; i < unfinished->len; i++) {
         const InventorySlot *slot = g_ptr_array_index(unfinished, i);
-        g_ptr_array_add(titles, g_strdup_printf("slot %s: go on with the %s key that is there without a certificate",
-                                                property_text(slot->properties, "name"),
-                                                property_text(slot->properties, "keyType")));
+        g_ptr_array_add(titles,
+                        g_strdup_printf("slot %s: go on with the %s key that is there without a certificate",
+                                        property_text(slot->properties, "name"),
+                                        property_text(slot->properties, "keyType")));
     }
     for (guint i = 0; i < n_free; i++)
         g_ptr_array_add(titles, g_strdup_printf("slot %s: free", json_array_get_string_element(names, i)));
@@ -153,8 +156,8 @@ bool plan_ask_key(Plan *plan, GError **error)
     if (plan->key != KEY_PLAN_OPEN)
         return true;
     if (!plan->guided) {
-        cli_set_usage_error(error, "Slot %s is free; say what key to make with --type= or --import-key=",
-                            plan->slot_name);
+        cli_set_usage_error(
+            error, "Slot %s is free; say what key to make with --type= or --import-key=", plan->slot_name);
         return false;
     }
     int choice = prompt_choice("The key", ways, 0);
@@ -197,9 +200,9 @@ bool plan_ask_pem(Plan *plan, GError **error)
         cli_set_usage_error(error, "--template=FILE is needed: the provisioning certificate of the platform");
         return false;
     }
-    g_autofree char *answer =
-        prompt_line_or_pem(import ? "The certificate: its file, or paste it here"
-                                  : "The provisioning certificate from the platform: its file, or paste it here");
+    g_autofree char *answer = prompt_line_or_pem(
+        import ? "The certificate: its file, or paste it here"
+               : "The provisioning certificate from the platform: its file, or paste it here");
     if (!answer || !*answer)
         return given_up(error);
     if (g_str_has_prefix(answer, "-----BEGIN "))

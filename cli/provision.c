@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* `provision`: from a token to a CA, step by step: slot, key, template, certificate. With all options given it asks
- * nothing; on a terminal it asks for what is missing. */
+/* `provision`: from a token to a CA, step by step: slot, key, template, certificate. With all options given
+ * it asks nothing; on a terminal it asks for what is missing. */
 
 #include "cli/provision.h"
 #include "cli/prompt.h"
@@ -33,8 +33,8 @@ static const GOptionEntry options[] = {
     SECRET_OPTIONS("passphrase", "the passphrase of that key", passphrase),
     {"template", 0, 0, G_OPTION_ARG_FILENAME, &wanted.template_file, "The provisioning certificate", "FILE"},
     {"self-signed", 0, 0, G_OPTION_ARG_NONE, &wanted.self_signed, "Make a root CA", NULL},
-    {"csr", 0, 0, G_OPTION_ARG_FILENAME, &wanted.csr_file, "Write a request for an intermediate CA to FILE (-: here)",
-     "FILE"},
+    {"csr", 0, 0, G_OPTION_ARG_FILENAME, &wanted.csr_file,
+     "Write a request for an intermediate CA to FILE (-: here)", "FILE"},
     {"certificate", 0, 0, G_OPTION_ARG_FILENAME, &wanted.certificate_file,
      "Import the certificate that was signed for the key", "FILE"},
     {"output", 'o', 0, G_OPTION_ARG_FILENAME, &wanted.output_file, "Write the certificate to FILE", "FILE"},
@@ -91,7 +91,8 @@ static bool find_slot(Plan *plan, GError **error)
     if (!plan->slot || plan->key == KEY_PLAN_OPEN)
         return true;
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
-                "Slot %s of token %s already holds a key; leave out --type and --import-key to go on with it, or choose "
+                "Slot %s of token %s already holds a key; leave out --type and --import-key to go on with "
+                "it, or choose "
                 "another slot",
                 plan->slot_name, property_text(plan->token->properties, "serial"));
     return false;
@@ -109,8 +110,8 @@ static bool make_plan(Plan *plan, Inventory *inventory, GError **error)
         prompt_say("Token %s: %s", property_text(plan->token->properties, "serial"),
                    property_text(plan->token->properties, "label"));
     bool ok = wanted.slot ? find_slot(plan, error) : plan_ask_slot(plan, error);
-    return ok && plan_ask_key(plan, error) && plan_ask_certificate(plan, error) && plan_ask_pem(plan, error) &&
-           plan_ask_output(plan, error);
+    return ok && plan_ask_key(plan, error) && plan_ask_certificate(plan, error) &&
+           plan_ask_pem(plan, error) && plan_ask_output(plan, error);
 }
 
 /* Before a key is made for a template that is of no use. */
@@ -121,7 +122,8 @@ static bool check_template(const Plan *plan, JsonObject *description, GError **e
     if (sign_choice.days > 0 || plan->certificate != CERTIFICATE_PLAN_SELF_SIGN)
         return true;
     if (until == 0)
-        cli_set_usage_error(error, "The template has no end date; say how long the certificate is valid with --days=N");
+        cli_set_usage_error(
+            error, "The template has no end date; say how long the certificate is valid with --days=N");
     else if (until < g_get_real_time() / G_USEC_PER_SEC)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TEMPLATE_EXPIRED,
                     "The provisioning certificate expired on %s; get a new one from the platform", date);
@@ -134,8 +136,8 @@ static bool check_template(const Plan *plan, JsonObject *description, GError **e
 static void show_plan(const Plan *plan, JsonObject *description)
 {
     g_autoptr(Output) output = output_new(JSON_OFF, false, false);
-    g_autofree char *where = *plan->slot_name ? g_strdup_printf("slot %s", plan->slot_name)
-                                              : g_strdup("the first free slot");
+    g_autofree char *where =
+        *plan->slot_name ? g_strdup_printf("slot %s", plan->slot_name) : g_strdup("the first free slot");
     if (plan->key == KEY_PLAN_GENERATE)
         prompt_say("A new %s key is generated in %s.", plan->key_type, where);
     else if (plan->key == KEY_PLAN_IMPORT)
@@ -145,8 +147,9 @@ static void show_plan(const Plan *plan, JsonObject *description)
     if (plan->certificate == CERTIFICATE_PLAN_IMPORT)
         prompt_say("The certificate is imported if it is for that key.");
     else
-        prompt_say(plan->certificate == CERTIFICATE_PLAN_REQUEST ? "A request like this is made, nothing else is stored:"
-                                                                 : "A self-signed certificate like this goes into the slot:");
+        prompt_say(plan->certificate == CERTIFICATE_PLAN_REQUEST
+                       ? "A request like this is made, nothing else is stored:"
+                       : "A self-signed certificate like this goes into the slot:");
     if (!description)
         return;
     act_print_template(output, description);
@@ -156,8 +159,9 @@ static void show_plan(const Plan *plan, JsonObject *description)
 
 static bool approve_plan(Cli *cli, const Plan *plan, GError **error)
 {
-    g_autoptr(JsonNode) node =
-        plan->certificate == CERTIFICATE_PLAN_IMPORT ? NULL : act_describe_template(cli->client, plan->pem, error);
+    g_autoptr(JsonNode) node = plan->certificate == CERTIFICATE_PLAN_IMPORT
+                                   ? NULL
+                                   : act_describe_template(cli->client, plan->pem, error);
     if (!node && plan->certificate != CERTIFICATE_PLAN_IMPORT)
         return false;
     JsonObject *description = node ? json_node_get_object(node) : NULL;
@@ -199,8 +203,8 @@ static bool make_key(Cli *cli, Plan *plan, char **ret_path, GError **error)
         *ret_path =
             act_generate_key(cli->client, plan->token, plan->slot_name, plan->key_type, &key_choice, error);
     else
-        *ret_path = act_import_key(cli->client, plan->token, plan->slot_name, plan->key_file, &passphrase, &key_choice,
-                                   error);
+        *ret_path = act_import_key(cli->client, plan->token, plan->slot_name, plan->key_file, &passphrase,
+                                   &key_choice, error);
     return *ret_path != NULL;
 }
 
@@ -222,10 +226,10 @@ static char *make_certificate(Cli *cli, const Plan *plan, const InventorySlot *s
 static void report_json(Cli *cli, const Plan *plan, const InventorySlot *slot, const char *pem)
 {
     JsonNode *node = json_node_new(JSON_NODE_OBJECT);
-    json_node_take_object(node,
-                          cli_object("token", property_text(plan->token->properties, "serial"), "slot",
-                                     property_text(slot->properties, "name"), "path", slot->path,
-                                     plan->certificate == CERTIFICATE_PLAN_REQUEST ? "csr" : "certificate", pem, NULL));
+    json_node_take_object(
+        node, cli_object("token", property_text(plan->token->properties, "serial"), "slot",
+                         property_text(slot->properties, "name"), "path", slot->path,
+                         plan->certificate == CERTIFICATE_PLAN_REQUEST ? "csr" : "certificate", pem, NULL));
     output_json(cli->output, node);
 }
 
@@ -272,15 +276,17 @@ static bool carry_out(Cli *cli, Plan *plan, GError **error)
         return false;
     InventorySlot *slot = inventory_slot_at(now, path);
     if (!slot) {
-        g_set_error(error, CLI_ERROR, CLI_ERROR_NO_SUCH_OBJECT, "The key was made, but its slot %s is not there", path);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_NO_SUCH_OBJECT,
+                    "The key was made, but its slot %s is not there", path);
         return false;
     }
     g_autofree char *pem = make_certificate(cli, plan, slot, error);
     if (pem)
         return report(cli, plan, slot, pem, error);
     if (plan->key != KEY_PLAN_KEEP)
-        g_prefix_error(error, "The key is in slot %s now, and 'iothsmctl provision --slot=%s' can go on with it, but: ",
-                       property_text(slot->properties, "name"), property_text(slot->properties, "name"));
+        g_prefix_error(
+            error, "The key is in slot %s now, and 'iothsmctl provision --slot=%s' can go on with it, but: ",
+            property_text(slot->properties, "name"), property_text(slot->properties, "name"));
     return false;
 }
 

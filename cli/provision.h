@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The plan that `provision` makes before it does anything: which slot, which key, which template, and what becomes of
- * them. It is filled from the options and, on a terminal, by asking for what they leave open; then it is shown, and
- * then carried out. */
+/* The plan that `provision` makes before it does anything: which slot, which key, which template, and what
+ * becomes of them. It is filled from the options and, on a terminal, by asking for what they leave open; then
+ * it is shown, and then carried out. */
 
 #include "cli/acts.h"
 
@@ -37,8 +37,8 @@ typedef struct Plan {
 void plan_clear(Plan *plan);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
 
-/* Each asks for its part where it is open. False with an error when the person gives up, or when there is nothing to
- * choose from. */
+/* Each asks for its part where it is open. False with an error when the person gives up, or when there is
+ * nothing to choose from. */
 bool plan_ask_token(Plan *plan, Inventory *inventory, GError **error);
 bool plan_ask_slot(Plan *plan, GError **error);
 bool plan_ask_key(Plan *plan, GError **error);

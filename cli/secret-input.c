@@ -62,7 +62,8 @@ static bool read_to_end(int fd, const char *what, Buffer *buffer, GError **error
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "Reading the %s failed: %s", what, g_strerror(errno));
+            g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "Reading the %s failed: %s", what,
+                        g_strerror(errno));
             return false;
         }
         if (n == 0)
@@ -110,7 +111,8 @@ static bool quiet_begin(QuietTerminal *terminal)
     if (tcgetattr(terminal->fd, &terminal->before) != 0)
         return false;
     caught_signal = 0;
-    /* Without SA_RESTART, so that the read ends and the terminal is put right before the signal takes effect. */
+    /* Without SA_RESTART, so that the read ends and the terminal is put right before the signal takes effect.
+     */
     const struct sigaction action = {.sa_handler = catch_signal};
     for (guint i = 0; i < G_N_ELEMENTS(caught); i++)
         sigaction(caught[i], &action, &terminal->actions[i]);
@@ -177,8 +179,8 @@ static bool ask_again(int terminal_fd, const SecretRequest *request, const Buffe
     if (ask(terminal_fd, prompt, &second) && second.size == buffer->size &&
         memcmp(second.data, buffer->data, buffer->size) == 0)
         return true;
-    g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "The two inputs for the %s are not the same; nothing was changed",
-                request->what);
+    g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED,
+                "The two inputs for the %s are not the same; nothing was changed", request->what);
     return false;
 }
 
@@ -186,13 +188,15 @@ static bool read_terminal(Client *client, const SecretRequest *request, Buffer *
 {
     int fd = client_is_asking(client) ? g_open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC, 0) : -1;
     if (fd < 0) {
-        cli_set_usage_error(error, "The %s is needed and can't be asked for here; give --%s-file=FILE or --%s-fd=N",
+        cli_set_usage_error(error,
+                            "The %s is needed and can't be asked for here; give --%s-file=FILE or --%s-fd=N",
                             request->what, request->option, request->option);
         return false;
     }
     bool ok = ask(fd, request->what, buffer);
     if (!ok)
-        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "No %s was entered; nothing was changed", request->what);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "No %s was entered; nothing was changed",
+                    request->what);
     else if (request->twice)
         ok = ask_again(fd, request, buffer, error);
     close(fd);
@@ -212,7 +216,8 @@ static int seal(const Buffer *buffer, GError **error)
          fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0;
     if (ok)
         return fd;
-    g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "Handing the secret on in memory failed: %s", g_strerror(errno));
+    g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "Handing the secret on in memory failed: %s",
+                g_strerror(errno));
     if (fd >= 0)
         close(fd);
     return -1;
@@ -221,7 +226,8 @@ static int seal(const Buffer *buffer, GError **error)
 int secret_input(Client *client, const SecretSource *source, const SecretRequest *request, GError **error)
 {
     if (source->file && source->fd >= 0) {
-        cli_set_usage_error(error, "--%s-file and --%s-fd can't be given together", request->option, request->option);
+        cli_set_usage_error(error, "--%s-file and --%s-fd can't be given together", request->option,
+                            request->option);
         return -1;
     }
     g_auto(Buffer) buffer = {0};
@@ -237,7 +243,8 @@ int secret_input(Client *client, const SecretSource *source, const SecretRequest
     if (!ok)
         return -1;
     if (buffer.size == 0) {
-        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "The %s is empty; nothing was changed", request->what);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "The %s is empty; nothing was changed",
+                    request->what);
         return -1;
     }
     return seal(&buffer, error);

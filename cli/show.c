@@ -105,7 +105,8 @@ static bool run_show(Cli *cli, char **arguments, GError **error)
 {
     g_autoptr(Inventory) inventory = inventory_read(cli->client, error);
     const char *slot_name = NULL;
-    InventoryToken *token = inventory ? inventory_find_place(inventory, arguments[0], &slot_name, error) : NULL;
+    InventoryToken *token =
+        inventory ? inventory_find_place(inventory, arguments[0], &slot_name, error) : NULL;
     if (!token)
         return false;
     InventorySlot *slot = *slot_name ? inventory_find_slot(inventory, arguments[0], error) : NULL;

@@ -22,8 +22,8 @@ static const GOptionEntry delete_options[] = {
 
 static char *create(Cli *cli, const char *label, int so_pin_fd, int pin_fd, GError **error)
 {
-    g_autoptr(sd_bus_message) reply = client_invoke(cli->client, BUS_ROOT, BUS_MANAGER, "CreateSoftHsmToken", error,
-                                                    "shh", label, so_pin_fd, pin_fd);
+    g_autoptr(sd_bus_message) reply = client_invoke(cli->client, BUS_ROOT, BUS_MANAGER, "CreateSoftHsmToken",
+                                                    error, "shh", label, so_pin_fd, pin_fd);
     const char *path = NULL;
     if (!reply)
         return NULL;
@@ -37,7 +37,8 @@ static char *create(Cli *cli, const char *label, int so_pin_fd, int pin_fd, GErr
 static bool run_create(Cli *cli, char **arguments, GError **error)
 {
     g_autofree char *what = g_strdup_printf("PIN of the new token \"%s\"", arguments[0]);
-    g_autofree char *so_what = g_strdup_printf("security officer's PIN of the new token \"%s\"", arguments[0]);
+    g_autofree char *so_what =
+        g_strdup_printf("security officer's PIN of the new token \"%s\"", arguments[0]);
     const SecretRequest request = {.what = what, .option = "pin", .twice = true};
     const SecretRequest so_request = {.what = so_what, .option = "so-pin", .twice = true};
     int pin_fd = secret_input(cli->client, &pin, &request, error);
@@ -68,15 +69,16 @@ static bool run_delete(Cli *cli, char **arguments, GError **error)
     if (!token)
         return false;
     g_autofree char *title = inventory_token_title(token);
-    g_autofree char *question = g_strdup_printf("Delete token %s with everything in its %u slots for ever?", title,
-                                                token->slots->len);
+    g_autofree char *question = g_strdup_printf("Delete token %s with everything in its %u slots for ever?",
+                                                title, token->slots->len);
     if (!act_confirm(cli->client, yes, question, error))
         return false;
     g_autoptr(sd_bus_message) reply =
         client_invoke(cli->client, BUS_ROOT, BUS_MANAGER, "RemoveToken", error, "o", token->path);
     if (!reply)
         return false;
-    cli_done(cli, cli_object("token", property_text(token->properties, "serial"), NULL), "Deleted token %s", title);
+    cli_done(cli, cli_object("token", property_text(token->properties, "serial"), NULL), "Deleted token %s",
+             title);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* `status`: where everything stands, in a few lines for somebody who sees it for the first time, and what to do next. */
+/* `status`: where everything stands, in a few lines for somebody who sees it for the first time, and what to
+ * do next. */
 
 #include "cli/cli.h"
 #include "cli/inventory.h"
@@ -50,7 +51,8 @@ static void print_token(Output *output, const InventoryToken *token)
     g_autofree char *operation = output_printable(property_text(token->properties, "operation"));
     output_text(output, "  %s %s: %s%s%s, PIN %s, %u slot%s in use", property_text(token->properties, "kind"),
                 printable, output_begin(output, output_emphasis_of_state(state)), state, output_end(output),
-                property_text(token->properties, "pinState"), token->slots->len, token->slots->len == 1 ? "" : "s");
+                property_text(token->properties, "pinState"), token->slots->len,
+                token->slots->len == 1 ? "" : "s");
     output_text(output, "%s%s\n", *operation ? ": " : "", operation);
 }
 
@@ -63,9 +65,10 @@ static void print_authority(JsonArray *authorities, guint index, JsonNode *node,
     const char *state = property_text(authority, "linkState");
     g_autofree char *subject = output_printable(property_text(authority, "subject"));
     g_autofree char *until = output_date(property_number(authority, "notAfter"));
-    output_text(output, "  %s: %s%s%s, valid until %s, %" G_GINT64_FORMAT " signed, %" G_GINT64_FORMAT " refused\n",
-                subject, output_begin(output, output_emphasis_of_state(state)), state, output_end(output), until,
-                property_number(authority, "signatures"), property_number(authority, "denied"));
+    output_text(output,
+                "  %s: %s%s%s, valid until %s, %" G_GINT64_FORMAT " signed, %" G_GINT64_FORMAT " refused\n",
+                subject, output_begin(output, output_emphasis_of_state(state)), state, output_end(output),
+                until, property_number(authority, "signatures"), property_number(authority, "denied"));
 }
 
 static void warn(Output *output, guint *count, const char *format, ...) G_GNUC_PRINTF(3, 4);
@@ -107,7 +110,8 @@ static void warn_about_slot(Output *output, const InventorySlot *slot, guint *co
     gint64 now = g_get_real_time() / G_USEC_PER_SEC;
     g_autofree char *date = output_date(until);
     if (g_str_equal(state, "mismatch"))
-        warn(output, count, "Slot %s holds the certificate of another key: iothsmctl import-cert %s FILE", title, title);
+        warn(output, count, "Slot %s holds the certificate of another key: iothsmctl import-cert %s FILE",
+             title, title);
     if (until > 0 && until < now)
         warn(output, count, "The certificate in slot %s expired on %s", title, date);
     else if (until > 0 && until - now < EXPIRES_SOON_SECONDS)
@@ -137,10 +141,12 @@ static void print_warnings(Output *output, const Inventory *inventory)
             warn_about_slot(output, g_ptr_array_index(token->slots, k), &count);
     }
     if (needs_pin && !property_is_true(inventory->manager, "pinsSealed"))
-        warn(output, &count, "PINs are kept in memory only and are asked for again after a restart: "
-                             "the service has no sealing key");
+        warn(output, &count,
+             "PINs are kept in memory only and are asked for again after a restart: "
+             "the service has no sealing key");
     if (inventory->authorities)
-        json_array_foreach_element(inventory->authorities, warn_about_authority, (gpointer[]){output, &count});
+        json_array_foreach_element(inventory->authorities, warn_about_authority,
+                                   (gpointer[]){output, &count});
 }
 
 static bool has_slot_in_state(const Inventory *inventory, const char *state)

@@ -15,15 +15,18 @@ static const GOptionEntry add_options[] = {
 static bool run_add(Cli *cli, char **arguments, GError **error)
 {
     if (!purpose) {
-        cli_set_usage_error(error, "--for=platform or --for=yubico is needed: what the certificate is trusted for");
+        cli_set_usage_error(error,
+                            "--for=platform or --for=yubico is needed: what the certificate is trusted for");
         return false;
     }
     g_autofree char *pem = act_read_file(arguments[0], error);
     g_autoptr(sd_bus_message) reply =
-        pem ? client_invoke(cli->client, BUS_ROOT, BUS_MANAGER, "AddTrustAnchor", error, "ss", purpose, pem) : NULL;
+        pem ? client_invoke(cli->client, BUS_ROOT, BUS_MANAGER, "AddTrustAnchor", error, "ss", purpose, pem)
+            : NULL;
     if (!reply)
         return false;
-    cli_done(cli, cli_object("purpose", purpose, NULL), "The certificate is trusted for %s from now on", purpose);
+    cli_done(cli, cli_object("purpose", purpose, NULL), "The certificate is trusted for %s from now on",
+             purpose);
     return true;
 }
 
@@ -48,7 +51,8 @@ static void add_anchor(JsonArray *anchors, guint index, JsonNode *node, gpointer
 static bool run_show(Cli *cli, char **arguments, GError **error)
 {
     static const char *const titles[] = {"PURPOSE", "SUBJECT>", "UNTIL", "KNOWN AS", "SHA-256>", NULL};
-    g_autoptr(sd_bus_message) reply = client_query(cli->client, BUS_ROOT, BUS_MANAGER, "ListTrustAnchors", error, "");
+    g_autoptr(sd_bus_message) reply =
+        client_query(cli->client, BUS_ROOT, BUS_MANAGER, "ListTrustAnchors", error, "");
     g_autoptr(JsonNode) anchors = reply ? client_read_json(reply, error) : NULL;
     if (!anchors)
         return false;
@@ -57,7 +61,8 @@ static bool run_show(Cli *cli, char **arguments, GError **error)
         return true;
     }
     if (!JSON_NODE_HOLDS_ARRAY(anchors) || json_array_get_length(json_node_get_array(anchors)) == 0) {
-        output_text(cli->output, "No certificate is trusted yet; 'iothsmctl trust add --for=platform FILE' adds one\n");
+        output_text(cli->output,
+                    "No certificate is trusted yet; 'iothsmctl trust add --for=platform FILE' adds one\n");
         return true;
     }
     Table *table = table_new(titles);

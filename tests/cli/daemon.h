@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The daemon that the tests of the command line talk to: on a private bus, with fake tokens, without a platform. */
+/* The daemon that the tests of the command line talk to: on a private bus, with fake tokens, without a
+ * platform. */
 
 #include "tests/bus/fixture.h"
 

@@ -52,7 +52,8 @@ static GPtrArray *split(const char *line, va_list texts)
 
 static void become(gpointer uid)
 {
-    if (GPOINTER_TO_INT(uid) >= 0 && (setgid((gid_t)GPOINTER_TO_INT(uid)) != 0 || setuid((uid_t)GPOINTER_TO_INT(uid)) != 0))
+    if (GPOINTER_TO_INT(uid) >= 0 &&
+        (setgid((gid_t)GPOINTER_TO_INT(uid)) != 0 || setuid((uid_t)GPOINTER_TO_INT(uid)) != 0))
         _exit(126);
 }
 
@@ -62,7 +63,8 @@ static Run *run(int uid, const char *input, GPtrArray *argv)
     g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(
         G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_PIPE);
     g_subprocess_launcher_set_child_setup(launcher, become, GINT_TO_POINTER(uid), NULL);
-    g_autoptr(GSubprocess) child = g_subprocess_launcher_spawnv(launcher, (const char *const *)argv->pdata, &error);
+    g_autoptr(GSubprocess) child =
+        g_subprocess_launcher_spawnv(launcher, (const char *const *)argv->pdata, &error);
     g_assert_no_error(error);
     Run *result = g_new0(Run, 1);
     g_subprocess_communicate_utf8(child, input, NULL, &result->out, &result->err, &error);
@@ -93,7 +95,8 @@ Run *run_iothsmctl_as(int uid, const char *input, const char *line, ...)
 void assert_run(Run *run, int status)
 {
     if (run->status != status)
-        g_error("exit status %d instead of %d; stdout: %s; stderr: %s", run->status, status, run->out, run->err);
+        g_error("exit status %d instead of %d; stdout: %s; stderr: %s", run->status, status, run->out,
+                run->err);
 }
 
 JsonNode *run_json(Run *run)
@@ -206,7 +209,8 @@ char *terminal_finish(Terminal *terminal, int status)
     char *screen = NULL;
     int result = finish(terminal, &screen);
     if (!WIFEXITED(result) || WEXITSTATUS(result) != status)
-        g_error("wait status 0x%x instead of exit status %d; the screen: %s", (unsigned)result, status, screen);
+        g_error("wait status 0x%x instead of exit status %d; the screen: %s", (unsigned)result, status,
+                screen);
     return screen;
 }
 

@@ -46,9 +46,22 @@ static void test_no_bus(void)
 static void test_wrong_use(void)
 {
     static const char *const lines[] = {
-        "nonsense", "pin", "pin nonsense", "pin set", "list x", "show", "generate F1", "clear F1/01 F1/02",
-        "--nonsense", "list --nonsense", "--json=nonsense", "trust add /dev/null", "provision --type=p256 --import-key=x",
-        "provision --self-signed --csr=x", "generate F1 --type", NULL,
+        "nonsense",
+        "pin",
+        "pin nonsense",
+        "pin set",
+        "list x",
+        "show",
+        "generate F1",
+        "clear F1/01 F1/02",
+        "--nonsense",
+        "list --nonsense",
+        "--json=nonsense",
+        "trust add /dev/null",
+        "provision --type=p256 --import-key=x",
+        "provision --self-signed --csr=x",
+        "generate F1 --type",
+        NULL,
     };
     for (guint i = 0; lines[i] != NULL; i++) {
         g_autoptr(Run) text = run_iothsmctl(lines[i], NULL);
@@ -128,8 +141,8 @@ static void test_json_is_describe(void)
     g_autoptr(Run) show = run_iothsmctl("show One --json=short", NULL);
     g_autoptr(JsonNode) show_json = run_json(show);
     assert_same(show_json, token);
-    const char *name = json_object_get_string_member(
-        json_array_get_object_element(json_node_get_array(slots), 0), "name");
+    const char *name =
+        json_object_get_string_member(json_array_get_object_element(json_node_get_array(slots), 0), "name");
     g_autofree char *place = g_strdup_printf("F1/%s", name);
     g_autoptr(Run) slot = run_iothsmctl("show $1 --json=short", place, NULL);
     g_autoptr(JsonNode) slot_json = run_json(slot);
@@ -138,7 +151,8 @@ static void test_json_is_describe(void)
 
 static void test_names(void)
 {
-    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,label=Same", "serial=F2,label=Same", "serial=1F,label=F2");
+    g_autoptr(Fixture) fixture =
+        START_DAEMON("serial=F1,label=Same", "serial=F2,label=Same", "serial=1F,label=F2");
     g_autoptr(Run) ambiguous = run_iothsmctl("show Same", NULL);
     assert_run(ambiguous, 2);
     g_assert_nonnull(strstr(ambiguous->err, "F1, F2"));
@@ -162,7 +176,8 @@ static void test_names(void)
 
 static void test_escapes(void)
 {
-    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,label=a\033]0;owned\007b\xe2\x80\xae" "c");
+    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,label=a\033]0;owned\007b\xe2\x80\xae"
+                                              "c");
     static const char *const lines[] = {"", "list", "show F1", "complete tokens", NULL};
     for (guint i = 0; lines[i] != NULL; i++) {
         g_autoptr(Run) run = run_iothsmctl(lines[i], NULL);
@@ -176,9 +191,9 @@ static void test_escapes(void)
 
 static void test_width(void)
 {
-    g_autoptr(Fixture) fixture =
-        START_DAEMON("serial=F1,label=A label that is much longer than any table on a narrow terminal can show",
-                     "serial=F2,label=Two");
+    g_autoptr(Fixture) fixture = START_DAEMON(
+        "serial=F1,label=A label that is much longer than any table on a narrow terminal can show",
+        "serial=F2,label=Two");
     static const char *const plain[] = {"NO_COLOR", "1", NULL};
     g_autofree char *screen = terminal_finish(terminal_new(60, plain, "list", NULL), 0);
     g_auto(GStrv) lines = g_strsplit(screen, "\r\n", -1);
@@ -249,11 +264,13 @@ static void test_pins(void)
     g_assert_nonnull(strstr(missing->out, "iothsmctl pin set F1"));
     g_autoptr(Run) through_stdin = run_iothsmctl_as(-1, "123456", "pin set F1 --pin-file=-", NULL);
     assert_run(through_stdin, 0);
-    g_autoptr(Run) changed = run_iothsmctl("pin change F1 --pin-file=$1 --new-pin-file=$2", right, fresh, NULL);
+    g_autoptr(Run) changed =
+        run_iothsmctl("pin change F1 --pin-file=$1 --new-pin-file=$2", right, fresh, NULL);
     assert_run(changed, 0);
     g_autoptr(Run) old = run_iothsmctl("pin change F1 --pin-file=$1 --new-pin-file=$2", right, fresh, NULL);
     assert_run(old, 1);
-    g_autoptr(Run) unblocked = run_iothsmctl("pin unblock F1 --puk-file=$1 --new-pin-file=$2", puk, right, NULL);
+    g_autoptr(Run) unblocked =
+        run_iothsmctl("pin unblock F1 --puk-file=$1 --new-pin-file=$2", puk, right, NULL);
     assert_run(unblocked, 0);
 }
 
@@ -280,7 +297,8 @@ static void test_pin_on_terminal(void)
     terminal_expect(terminal, "PIN of token F1");
     terminal_type(terminal, "\003");
     terminal_finish_by_signal(terminal, SIGINT);
-    g_autofree char *refused = terminal_finish(terminal_new(80, NULL, "--no-ask-password pin set F1", NULL), 2);
+    g_autofree char *refused =
+        terminal_finish(terminal_new(80, NULL, "--no-ask-password pin set F1", NULL), 2);
     g_assert_nonnull(strstr(refused, "--pin-file"));
 }
 

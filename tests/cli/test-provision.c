@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* From a token to a CA, by options alone and by answering questions on a terminal. What comes out is judged by the
- * openssl command. */
+/* From a token to a CA, by options alone and by answering questions on a terminal. What comes out is judged
+ * by the openssl command. */
 
 #include "daemon/openssl-cleanup.h"
 #include "tests/cli/daemon.h"
@@ -33,8 +33,8 @@ static void test_self_signed(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON("serial=F1");
     g_autofree char *template_file = write_template(fixture);
-    g_autoptr(Run) run =
-        run_iothsmctl("provision --type=p384 --template=$1 --self-signed --hash=sha384 -q -j", template_file, NULL);
+    g_autoptr(Run) run = run_iothsmctl(
+        "provision --type=p384 --template=$1 --self-signed --hash=sha384 -q -j", template_file, NULL);
     assert_run(run, 0);
     g_assert_cmpstr(run->err, ==, "");
     g_autoptr(JsonNode) made = run_json(run);
@@ -55,7 +55,8 @@ static void test_self_signed(void)
     /* What is in use is not replaced by accident. */
     g_autoptr(Run) again = run_iothsmctl("self-sign $1 $2", place, template_file, NULL);
     assert_run(again, 1);
-    g_autoptr(Run) replaced = run_iothsmctl("self-sign $1 $2 --replace --days=30", place, template_file, NULL);
+    g_autoptr(Run) replaced =
+        run_iothsmctl("self-sign $1 $2 --replace --days=30", place, template_file, NULL);
     assert_run(replaced, 0);
     g_autoptr(Run) soon = run_iothsmctl("status", NULL);
     g_assert_nonnull(strstr(soon->out, "expires on"));
@@ -74,14 +75,16 @@ static void test_intermediate(void)
     g_autofree char *key_pem = test_key_pem(test_key("rsa2048"), NULL);
     g_autofree char *key_file = test_write(directory, "root.key", key_pem);
 
-    g_autoptr(Run) asked = run_iothsmctl("provision --type=p256 --template=$1 --csr=$2 -j", template_file, request, NULL);
+    g_autoptr(Run) asked =
+        run_iothsmctl("provision --type=p256 --template=$1 --csr=$2 -j", template_file, request, NULL);
     assert_run(asked, 0);
     g_autoptr(JsonNode) made = run_json(asked);
     g_autofree char *place = place_of(made);
     assert_state(place, "key-only");
     g_autofree char *judged = TEST_RUN("openssl", "req", "-in", request, "-noout", "-verify");
-    g_autofree char *issued = TEST_RUN("openssl", "x509", "-req", "-in", request, "-CA", root_file, "-CAkey", key_file,
-                                       "-copy_extensions", "copy", "-days", "30", "-out", signed_file);
+    g_autofree char *issued =
+        TEST_RUN("openssl", "x509", "-req", "-in", request, "-CA", root_file, "-CAkey", key_file,
+                 "-copy_extensions", "copy", "-days", "30", "-out", signed_file);
     /* Another key's certificate is refused; the right one goes on where the request left off. */
     g_autoptr(Run) wrong = run_iothsmctl("import-cert $1 $2 -j", place, root_file, NULL);
     assert_run(wrong, 1);
@@ -116,7 +119,8 @@ static void test_no_key_for_nothing(void)
     g_autofree char *old_file = test_write(directory, "old.pem", old_pem);
     g_autofree char *endless_pem = test_request_pem("CN=Endless", test_key("p256"));
     g_autofree char *endless = test_write(directory, "endless.pem", endless_pem);
-    g_autoptr(Run) late = run_iothsmctl("provision --type=p256 --template=$1 --self-signed -j", old_file, NULL);
+    g_autoptr(Run) late =
+        run_iothsmctl("provision --type=p256 --template=$1 --self-signed -j", old_file, NULL);
     assert_run(late, 1);
     g_assert_nonnull(strstr(late->out, "TemplateExpired"));
     g_autoptr(Run) open = run_iothsmctl("provision --type=p256 --template=$1 --self-signed", endless, NULL);
@@ -132,7 +136,8 @@ static void test_several_tokens(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON("serial=F1", "serial=F2");
     g_autofree char *template_file = write_template(fixture);
-    g_autoptr(Run) open = run_iothsmctl("provision --type=p256 --self-signed --template=$1", template_file, NULL);
+    g_autoptr(Run) open =
+        run_iothsmctl("provision --type=p256 --self-signed --template=$1", template_file, NULL);
     assert_run(open, 2);
     g_assert_nonnull(strstr(open->err, "--token"));
     g_autoptr(Run) chosen =
@@ -176,7 +181,8 @@ static void test_guided(void)
     g_assert_nonnull(strstr(slots->out, "Provisioned CA"));
 }
 
-/* The template is pasted, and the slot of an earlier, unfinished provisioning is what an empty answer means. */
+/* The template is pasted, and the slot of an earlier, unfinished provisioning is what an empty answer means.
+ */
 static void test_resumed(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON("serial=F1");
