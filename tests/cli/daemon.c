@@ -17,7 +17,9 @@ Fixture *start_daemon(const char *const *tokens)
     for (; *tokens != NULL; tokens++)
         g_ptr_array_add(arguments, g_strdup_printf("--fake=fake:%s", *tokens));
     g_ptr_array_add(arguments, NULL);
-    fixture_start_daemon(fixture, NULL, configuration, (const char *const *)arguments->pdata, NULL);
+    /* Labels in any script. */
+    static const char *const environment[] = {"LC_ALL", "C.UTF-8", NULL};
+    fixture_start_daemon(fixture, NULL, configuration, (const char *const *)arguments->pdata, environment);
     return fixture;
 }
 

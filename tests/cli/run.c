@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pty.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -135,10 +136,10 @@ static Terminal *start(guint columns, guint rows, const char *const *environment
     g_assert_cmpint(terminal->pid, >=, 0);
     if (terminal->pid > 0)
         return terminal;
-    g_setenv("TERM", "xterm", TRUE);
-    g_setenv("LC_ALL", "C.UTF-8", TRUE);
+    setenv("TERM", "xterm", 1);
+    setenv("LC_ALL", "C.UTF-8", 1);
     for (; environment != NULL && environment[0] != NULL; environment += 2)
-        g_setenv(environment[0], environment[1], TRUE);
+        setenv(environment[0], environment[1], 1);
     execv(argv->pdata[0], (char **)argv->pdata);
     _exit(127);
 }

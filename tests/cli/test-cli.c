@@ -176,7 +176,7 @@ static void test_names(void)
 
 static void test_escapes(void)
 {
-    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,label=a\033]0;owned\007b\xe2\x80\xae"
+    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,label=a\033[31m\007b\xe2\x80\xae"
                                               "c");
     static const char *const lines[] = {"", "list", "show F1", "complete tokens", NULL};
     for (guint i = 0; lines[i] != NULL; i++) {
@@ -199,7 +199,8 @@ static void test_width(void)
     g_auto(GStrv) lines = g_strsplit(screen, "\r\n", -1);
     g_assert_cmpuint(g_strv_length(lines), >=, 3);
     for (guint i = 0; lines[i] != NULL; i++)
-        g_assert_cmpint(g_utf8_strlen(lines[i], -1), <=, 60);
+        if (g_utf8_strlen(lines[i], -1) > 60)
+            g_error("wider than 60 columns: %s", screen);
     g_assert_nonnull(strstr(lines[0], "TOKEN"));
     g_assert_null(strchr(screen, '\033'));
     g_autofree char *coloured = terminal_finish(terminal_new(60, NULL, "list", NULL), 0);
