@@ -8,10 +8,13 @@
 static SecretSource pin = SECRET_SOURCE_NONE;
 static SecretSource new_pin = SECRET_SOURCE_NONE;
 static SecretSource puk = SECRET_SOURCE_NONE;
+static gboolean persist;
 static gboolean memory_only;
 
 static const GOptionEntry set_options[] = {
     SECRET_OPTIONS("pin", "the PIN", pin),
+    {"persist", 0, 0, G_OPTION_ARG_NONE, &persist, "Fail unless the PIN can be kept, sealed, over a restart",
+     NULL},
     {"memory-only", 0, 0, G_OPTION_ARG_NONE, &memory_only, "Forget the PIN when the service ends", NULL},
     {NULL},
 };
@@ -44,6 +47,10 @@ static JsonObject *describe(const InventoryToken *token)
 
 static bool run_set(Cli *cli, char **arguments, GError **error)
 {
+    if (persist && memory_only) {
+        cli_set_usage_error(error, "--persist and --memory-only can't be given together");
+        return false;
+    }
     g_autoptr(Inventory) inventory = inventory_read(cli->client, error);
     InventoryToken *token = inventory ? inventory_find_token(inventory, arguments[0], error) : NULL;
     if (!token)
@@ -51,15 +58,15 @@ static bool run_set(Cli *cli, char **arguments, GError **error)
     int fd = ask_for(cli->client, &pin, "PIN", "pin", token, false, error);
     if (fd < 0)
         return false;
-    bool persist = !memory_only && property_is_true(inventory->manager, "pinsSealed");
+    bool keep = persist || (!memory_only && property_is_true(inventory->manager, "pinsSealed"));
     g_autoptr(sd_bus_message) reply =
-        client_invoke(cli->client, token->path, BUS_TOKEN, "SetPin", error, "hb", fd, (int)persist);
+        client_invoke(cli->client, token->path, BUS_TOKEN, "SetPin", error, "hb", fd, (int)keep);
     close(fd);
     if (!reply)
         return false;
     cli_done(cli, describe(token), "The service has the PIN of token %s%s",
              property_text(token->properties, "serial"),
-             persist       ? ", and keeps it sealed"
+             keep          ? ", and keeps it sealed"
              : memory_only ? " until it ends"
                            : " until it ends: it has no sealing key to keep PINs with");
     return true;

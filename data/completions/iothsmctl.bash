@@ -30,7 +30,7 @@ _iothsmctl_options()
     self-sign|csr) echo $sign --output= ;;
     cert) echo --output= ;;
     clear|"softhsm delete") echo --yes ;;
-    "pin set") echo $pin --memory-only ;;
+    "pin set") echo $pin --persist --memory-only ;;
     "pin change") echo $pin $new ;;
     "pin unblock") echo --puk-file= --puk-fd= $new ;;
     "softhsm create") echo $pin --so-pin-file= --so-pin-fd= ;;

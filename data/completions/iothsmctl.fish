@@ -111,6 +111,7 @@ for verb in 'pin change' 'pin unblock'
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -l new-pin-file -r -F -d 'File with the new PIN'
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -l new-pin-fd -x -d 'Descriptor with the new PIN'
 end
+complete -c iothsmctl -n '__iothsmctl_verb pin set' -l persist -d 'Fail unless it can be kept'
 complete -c iothsmctl -n '__iothsmctl_verb pin set' -l memory-only -d 'Forget it when the service ends'
 complete -c iothsmctl -n '__iothsmctl_verb pin unblock' -l puk-file -r -F -d 'File with the PUK'
 complete -c iothsmctl -n '__iothsmctl_verb pin unblock' -l puk-fd -x -d 'Descriptor with the PUK'

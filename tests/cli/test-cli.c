@@ -259,6 +259,9 @@ static void test_pins(void)
     assert_error(refused, 1, ".PinWrong");
     g_autoptr(Run) through_fd = run_iothsmctl_as(-1, "123456\n", "pin set F1 --pin-fd=0", NULL);
     assert_run(through_fd, 0);
+    /* This daemon has no sealing key. */
+    g_autoptr(Run) unkept = run_iothsmctl("pin set F1 -j --persist --pin-file=$1", right, NULL);
+    assert_error(unkept, 2, ".Invalid");
     g_autoptr(Run) forgotten = run_iothsmctl("pin forget F1", NULL);
     assert_run(forgotten, 0);
     g_autoptr(Run) missing = run_iothsmctl("", NULL);
