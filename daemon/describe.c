@@ -69,8 +69,10 @@ static void describe_certificate(JsonObject *object, X509 *certificate)
     take_text(object, "serialNumber", certificate == NULL ? NULL : certificate_serial(certificate));
     take_text(object, "thumbprint", certificate == NULL ? NULL : certificate_thumbprint(certificate));
     take_text(object, "fingerprint", certificate == NULL ? NULL : certificate_fingerprint(certificate));
-    json_object_set_int_member(object, "notBefore", certificate == NULL ? 0 : certificate_not_before(certificate));
-    json_object_set_int_member(object, "notAfter", certificate == NULL ? 0 : certificate_not_after(certificate));
+    json_object_set_int_member(object, "notBefore",
+                               certificate == NULL ? 0 : certificate_not_before(certificate));
+    json_object_set_int_member(object, "notAfter",
+                               certificate == NULL ? 0 : certificate_not_after(certificate));
 }
 
 static JsonObject *describe_slot(const Manager *manager, const Slot *slot)

@@ -63,7 +63,7 @@ static void unref_authority(void *authority)
     authority_unref(authority);
 }
 
-#define PROPERTY(name, type, get, member, flags)                                                                      \
+#define PROPERTY(name, type, get, member, flags)                                                             \
     SD_BUS_PROPERTY(name, type, get, offsetof(AuthorityObject, member), flags)
 #define CONSTANT SD_BUS_VTABLE_PROPERTY_CONST
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What the manager reports becomes objects, changes and signals here. Changes are gathered: however often a token or
- * a counter moves, an object is read again ten times a second at most, and always before anybody's call is handled or
- * answered, so that nobody sees an old value. */
+/* What the manager reports becomes objects, changes and signals here. Changes are gathered: however often a
+ * token or a counter moves, an object is read again ten times a second at most, and always before anybody's
+ * call is handled or answered, so that nobody sees an old value. */
 
 #include "dbus/bus.h"
 #include "daemon/describe.h"
@@ -40,7 +40,8 @@ char *bus_authority_path(const char *thumbprint)
     return encode(BUS_PATH "/authorities", thumbprint);
 }
 
-/* --- what changed ------------------------------------------------------------------------------------------- */
+/* --- what changed
+ * ------------------------------------------------------------------------------------------- */
 
 static void refresh_all(Bus *bus)
 {
@@ -88,7 +89,8 @@ static void touch(Bus *bus, const void *subject)
     sd_event_source_set_enabled(bus->refresh, SD_EVENT_ONESHOT);
 }
 
-/* --- what the manager reports ------------------------------------------------------------------------------- */
+/* --- what the manager reports
+ * ------------------------------------------------------------------------------- */
 
 static bool add(Bus *bus, const ObjectClass *class, char *path, void *subject, bool announce)
 {
@@ -133,7 +135,8 @@ static void on_token_changed(Token *token, void *userdata)
 
 static void on_slot_added(Slot *slot, void *userdata)
 {
-    add(userdata, &slot_object_class, bus_slot_path(token_serial(slot_token(slot)), slot_name(slot)), slot, true);
+    add(userdata, &slot_object_class, bus_slot_path(token_serial(slot_token(slot)), slot_name(slot)), slot,
+        true);
 }
 
 static void on_slot_removed(Slot *slot, void *userdata)
@@ -159,7 +162,8 @@ static void touch_all_slots(Bus *bus)
 
 static void on_authority_added(Authority *authority, void *userdata)
 {
-    add(userdata, &authority_object_class, bus_authority_path(authority_thumbprint(authority)), authority, true);
+    add(userdata, &authority_object_class, bus_authority_path(authority_thumbprint(authority)), authority,
+        true);
     touch_all_slots(userdata);
 }
 
@@ -175,21 +179,24 @@ static void on_authority_changed(Authority *authority, void *userdata)
     touch(userdata, authority);
 }
 
-static void emit_outcome(Bus *bus, Authority *authority, const char *signal, const char *siguuid, const char *kind,
-                         const char *text)
+static void emit_outcome(Bus *bus, Authority *authority, const char *signal, const char *siguuid,
+                         const char *kind, const char *text)
 {
     g_autofree char *path = bus_authority_path(authority_thumbprint(authority));
     g_autofree char *id = describe_text(siguuid);
     g_autofree char *valid = describe_text(text);
-    sd_bus_emit_signal(bus->connection, path, authority_object_class.interface, signal, "sss", id, kind, valid);
+    sd_bus_emit_signal(bus->connection, path, authority_object_class.interface, signal, "sss", id, kind,
+                       valid);
 }
 
-static void on_signed(Authority *authority, const char *siguuid, const char *kind, const char *result, void *userdata)
+static void on_signed(Authority *authority, const char *siguuid, const char *kind, const char *result,
+                      void *userdata)
 {
     emit_outcome(userdata, authority, "SignatureDone", siguuid, kind, result);
 }
 
-static void on_denied(Authority *authority, const char *siguuid, const char *kind, const char *reason, void *userdata)
+static void on_denied(Authority *authority, const char *siguuid, const char *kind, const char *reason,
+                      void *userdata)
 {
     emit_outcome(userdata, authority, "SignatureDenied", siguuid, kind, reason);
 }
@@ -209,7 +216,8 @@ static void on_event(const char *id, const LogField *fields, void *userdata)
 {
     Bus *bus = userdata;
     sd_bus_message *signal = NULL;
-    int r = sd_bus_message_new_signal(bus->connection, &signal, BUS_PATH, manager_object_class.interface, "Event");
+    int r = sd_bus_message_new_signal(bus->connection, &signal, BUS_PATH, manager_object_class.interface,
+                                      "Event");
     if (r >= 0)
         r = sd_bus_message_append(signal, "s", id);
     if (r >= 0)
@@ -240,26 +248,30 @@ static void follow_manager(Bus *bus)
     manager_set_events(bus->manager, &events);
 }
 
-/* --- life --------------------------------------------------------------------------------------------------- */
+/* --- life
+ * --------------------------------------------------------------------------------------------------- */
 
 static void explain_connection(int number, GError **error)
 {
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
-                "The system bus can't be reached: %s; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS", g_strerror(number));
+                "The system bus can't be reached: %s; start dbus, or set DBUS_SYSTEM_BUS_ADDRESS",
+                g_strerror(number));
 }
 
 static void explain_name(int number, GError **error)
 {
     if (number == EEXIST || number == EALREADY)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
-                    "The name " BUS_NAME " is taken: another iothsmd runs; stop it first (systemctl stop iothsmd)");
+                    "The name " BUS_NAME
+                    " is taken: another iothsmd runs; stop it first (systemctl stop iothsmd)");
     else if (number == EACCES || number == EPERM)
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
-                    "The bus does not let this user own the name " BUS_NAME ": run as the user that " BUS_NAME
-                    ".conf in /usr/share/dbus-1/system.d names, and reload the bus after installing that file");
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
+            "The bus does not let this user own the name " BUS_NAME ": run as the user that " BUS_NAME
+            ".conf in /usr/share/dbus-1/system.d names, and reload the bus after installing that file");
     else
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "The bus did not give us the name " BUS_NAME ": %s",
-                    g_strerror(number));
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
+                    "The bus did not give us the name " BUS_NAME ": %s", g_strerror(number));
 }
 
 /* Objects come before the name, so that whoever finds the name finds them. */

@@ -10,8 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* With a match rule each here and in authorize, far enough below the 512 that dbus-daemon gives to a connection
- * (max_match_rules_per_connection). */
+/* With a match rule each here and in authorize, far enough below the 512 that dbus-daemon gives to a
+ * connection (max_match_rules_per_connection). */
 #define CALLS_MAX 192
 #define CALLS_PER_SENDER_MAX 64
 #define OPTIONS_MAX 16
@@ -32,21 +32,26 @@ static void call_free(Call *call)
     g_free(call);
 }
 
-/* --- settling ----------------------------------------------------------------------------------------------- */
+/* --- settling
+ * ----------------------------------------------------------------------------------------------- */
 
-/* What went wrong before anybody was authorised is the caller's own affair; the rest is an administrator's. */
+/* What went wrong before anybody was authorised is the caller's own affair; the rest is an administrator's.
+ */
 static void log_outcome(const Call *call, const char *failure)
 {
     const char *path = sd_bus_message_get_path(call->message);
     const char *sender = sd_bus_message_get_sender(call->message);
     const LogField *fields =
         LOG_FIELDS({"IOTHSM_METHOD", call->method->name}, {"IOTHSM_OBJECT", path}, {"IOTHSM_CALLER", sender});
-    if (call->method->action == NULL)
-        log_event(LOG_DEBUG, NULL, fields, "%s on %s: %s", call->method->name, path, failure ? failure : "done");
+    bool asked = call->watch != NULL;
+    if (!asked)
+        log_event(LOG_DEBUG, NULL, fields, "%s on %s: %s", call->method->name, path,
+                  failure ? failure : "done");
     else if (failure == NULL)
         log_event(LOG_INFO, NULL, fields, "%s on %s is done for %s", call->method->name, path, sender);
     else
-        log_event(LOG_NOTICE, NULL, fields, "%s on %s failed for %s: %s", call->method->name, path, sender, failure);
+        log_event(LOG_NOTICE, NULL, fields, "%s on %s failed for %s: %s", call->method->name, path, sender,
+                  failure);
 }
 
 static void call_send(Call *call, sd_bus_message *answer)
@@ -119,7 +124,8 @@ void call_text_done(const char *text, const GError *error, void *call)
         call_answer_text(call, text);
 }
 
-/* --- arguments ---------------------------------------------------------------------------------------------- */
+/* --- arguments
+ * ---------------------------------------------------------------------------------------------- */
 
 static bool cannot_read(int r, GError **error)
 {
@@ -135,7 +141,8 @@ bool call_read_name(Call *call, const char *what, const char **ret_text, GError 
     if (cannot_read(sd_bus_message_read_basic(call->message, 's', &text), error))
         return false;
     if (strlen(text) > CALL_NAME_MAX) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "%s is longer than %u bytes", what, CALL_NAME_MAX);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "%s is longer than %u bytes", what,
+                    CALL_NAME_MAX);
         return false;
     }
     *ret_text = text;
@@ -148,7 +155,8 @@ bool call_read_pem(Call *call, const char *what, GError **error)
     if (cannot_read(sd_bus_message_read_basic(call->message, 's', &text), error))
         return false;
     if (text[0] == '\0' || strlen(text) > CALL_PEM_MAX) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "%s is %s; it is expected as PEM, 1 MiB at most", what,
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                    "%s is %s; it is expected as PEM, 1 MiB at most", what,
                     text[0] == '\0' ? "empty" : "too long");
         return false;
     }
@@ -158,7 +166,8 @@ bool call_read_pem(Call *call, const char *what, GError **error)
 
 bool call_read_descriptor(Call *call, guint index, GError **error)
 {
-    return !cannot_read(sd_bus_message_read_basic(call->message, 'h', &call->arguments.descriptors[index]), error);
+    return !cannot_read(sd_bus_message_read_basic(call->message, 'h', &call->arguments.descriptors[index]),
+                        error);
 }
 
 static const char *type_in_words(char type)
@@ -216,8 +225,8 @@ static void refuse_unknown_option(const CallOption *options, const char *name, G
     g_autoptr(GString) known = g_string_new(NULL);
     for (; options->name != NULL; options++)
         g_string_append_printf(known, "%s%s", known->len > 0 ? ", " : "", options->name);
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "The option \"%.*s\" is not known here; there are: %s",
-                (int)CALL_NAME_MAX, name, known->str);
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                "The option \"%.*s\" is not known here; there are: %s", (int)CALL_NAME_MAX, name, known->str);
 }
 
 bool call_read_options(Call *call, const CallOption *options, GError **error)
@@ -237,16 +246,19 @@ bool call_read_options(Call *call, const CallOption *options, GError **error)
             return false;
         }
         if (++seen > OPTIONS_MAX) {
-            g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "There are more than %u options", OPTIONS_MAX);
+            g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "There are more than %u options",
+                        OPTIONS_MAX);
             return false;
         }
-        if (!store_option(message, option, error) || cannot_read(sd_bus_message_exit_container(message), error))
+        if (!store_option(message, option, error) ||
+            cannot_read(sd_bus_message_exit_container(message), error))
             return false;
     }
     return (r == 0 || !cannot_read(r, error)) && !cannot_read(sd_bus_message_exit_container(message), error);
 }
 
-/* --- the way through ---------------------------------------------------------------------------------------- */
+/* --- the way through
+ * ---------------------------------------------------------------------------------------- */
 
 static void read_secrets(Call *call);
 
@@ -304,10 +316,9 @@ static void authorize(Call *call)
     g_ptr_array_add(call->details, NULL);
     call->watch =
         sender_watch_new(bus->connection, sd_bus_message_get_sender(call->message), on_sender_gone, call);
-    int r = call->watch == NULL
-                ? -EINVAL
-                : authorize_ask(bus->authorize, call->message, action, (const char *const *)call->details->pdata,
-                                on_verdict, call);
+    int r = call->watch == NULL ? -EINVAL
+                                : authorize_ask(bus->authorize, call->message, action,
+                                                (const char *const *)call->details->pdata, on_verdict, call);
     if (r == -ENOBUFS)
         fail_as(call, SD_BUS_ERROR_LIMITS_EXCEEDED, "Too many calls are being authorised; try again later.");
     else if (r < 0)

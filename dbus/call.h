@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One method call, from its arrival to its answer: arguments are read and validated, the caller is authorised, secrets
- * are read, then the act runs, and what it says becomes the answer. The object may vanish meanwhile: the call has a
- * reference to what is behind it. A caller that leaves the bus has its call cancelled. */
+/* One method call, from its arrival to its answer: arguments are read and validated, the caller is
+ * authorised, secrets are read, then the act runs, and what it says becomes the answer. The object may vanish
+ * meanwhile: the call has a reference to what is behind it. A caller that leaves the bus has its call
+ * cancelled. */
 
 #include "daemon/ca/provision.h"
 #include "daemon/secret.h"
@@ -23,7 +24,7 @@ typedef struct Arguments {
     KeyType key_type;
     KeyOptions key;
     ProvisionOptions provision;
-    void *token;         /* Token; a reference, or NULL */
+    void *token;                       /* Token; a reference, or NULL */
     int descriptors[CALL_SECRETS_MAX]; /* of the message, or -1 */
     Secret *secrets[CALL_SECRETS_MAX];
 } Arguments;
@@ -65,8 +66,8 @@ typedef struct CallOption {
 bool call_read_options(Call *call, const CallOption *options, GError **error);
 
 /* Each settles |call| and frees it. */
-void call_done(const GError *error, void *call);                           /* a DoneFunc: answers () */
-void call_text_done(const char *text, const GError *error, void *call);    /* a TextDoneFunc: answers (s) */
+void call_done(const GError *error, void *call);                        /* a DoneFunc: answers () */
+void call_text_done(const char *text, const GError *error, void *call); /* a TextDoneFunc: answers (s) */
 void call_answer_text(Call *call, const char *text);
 void call_answer_path(Call *call, const char *path);
 void call_fail(Call *call, const GError *error);

@@ -57,7 +57,8 @@ static void no_details(Call *call)
 {
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------ */
+/* --- reading
+ * ------------------------------------------------------------------------------------------------ */
 
 static void act_describe(Call *call)
 {
@@ -139,7 +140,8 @@ static void act_list_trust_anchors(Call *call)
     submit_text_job(call, run_list_trust_anchors, manager_state_directory(call->subject));
 }
 
-/* --- changing ----------------------------------------------------------------------------------------------- */
+/* --- changing
+ * ----------------------------------------------------------------------------------------------- */
 
 static void act_reload(Call *call)
 {
@@ -148,8 +150,8 @@ static void act_reload(Call *call)
 
 static bool read_create_softhsm_token(Call *call, GError **error)
 {
-    if (!call_read_name(call, "The label", &call->arguments.name, error) || !call_read_descriptor(call, 0, error) ||
-        !call_read_descriptor(call, 1, error))
+    if (!call_read_name(call, "The label", &call->arguments.name, error) ||
+        !call_read_descriptor(call, 0, error) || !call_read_descriptor(call, 1, error))
         return false;
     if (call->arguments.name[0] == '\0' || strlen(call->arguments.name) > 32) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
@@ -197,8 +199,8 @@ static bool read_remove_token(Call *call, GError **error)
     }
     Token *token = find_token(call->subject, path);
     if (token == NULL) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_TOKEN, "There is no token at %.*s", (int)CALL_NAME_MAX,
-                    path);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_TOKEN, "There is no token at %.*s",
+                    (int)CALL_NAME_MAX, path);
         return false;
     }
     call->arguments.token = token_ref(token);
@@ -218,7 +220,8 @@ static bool read_add_trust_anchor(Call *call, GError **error)
         return false;
     if (strcmp(call->arguments.name, "platform") != 0 && strcmp(call->arguments.name, "yubico") != 0) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                    "A trust anchor is for \"platform\" or for \"yubico\", not for \"%s\"", call->arguments.name);
+                    "A trust anchor is for \"platform\" or for \"yubico\", not for \"%s\"",
+                    call->arguments.name);
         return false;
     }
     return true;
@@ -229,7 +232,8 @@ static void act_add_trust_anchor(Call *call)
     manager_add_trust_anchor(call->subject, call->arguments.name, call->arguments.pem, call_done, call);
 }
 
-/* --- the interface ------------------------------------------------------------------------------------------ */
+/* --- the interface
+ * ------------------------------------------------------------------------------------------ */
 
 static const Method manager_methods[] = {
     {"Describe", NULL, NULL, act_describe},
@@ -242,7 +246,8 @@ static const Method manager_methods[] = {
     {0},
 };
 
-#define PROPERTY(name, type, member, flags) SD_BUS_PROPERTY(name, type, NULL, offsetof(ManagerObject, member), flags)
+#define PROPERTY(name, type, member, flags)                                                                  \
+    SD_BUS_PROPERTY(name, type, NULL, offsetof(ManagerObject, member), flags)
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 #define PLAIN SD_BUS_VTABLE_UNPRIVILEGED
 #define SECRET (SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE)
@@ -261,14 +266,16 @@ static const sd_bus_vtable manager_vtable[] = {
     PROPERTY("Denied", "t", denied, CHANGES),
     PROPERTY("PinsSealed", "b", pins_sealed, CHANGES),
     SD_BUS_METHOD_WITH_NAMES("Describe", "", "", "s", SD_BUS_PARAM(json), call_handle, PLAIN),
-    SD_BUS_METHOD_WITH_NAMES("DescribeTemplate", "s", SD_BUS_PARAM(pem), "s", SD_BUS_PARAM(json), call_handle, PLAIN),
+    SD_BUS_METHOD_WITH_NAMES("DescribeTemplate", "s", SD_BUS_PARAM(pem), "s", SD_BUS_PARAM(json), call_handle,
+                             PLAIN),
     SD_BUS_METHOD_WITH_NAMES("ListTrustAnchors", "", "", "s", SD_BUS_PARAM(json), call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("Reload", "", "", "", "", call_handle, PLAIN),
-    SD_BUS_METHOD_WITH_NAMES("CreateSoftHsmToken", "shh", SD_BUS_PARAM(label) SD_BUS_PARAM(so_pin) SD_BUS_PARAM(pin),
-                             "o", SD_BUS_PARAM(token), call_handle, SECRET),
+    SD_BUS_METHOD_WITH_NAMES("CreateSoftHsmToken", "shh",
+                             SD_BUS_PARAM(label) SD_BUS_PARAM(so_pin) SD_BUS_PARAM(pin), "o",
+                             SD_BUS_PARAM(token), call_handle, SECRET),
     SD_BUS_METHOD_WITH_NAMES("RemoveToken", "o", SD_BUS_PARAM(token), "", "", call_handle, PLAIN),
-    SD_BUS_METHOD_WITH_NAMES("AddTrustAnchor", "ss", SD_BUS_PARAM(purpose) SD_BUS_PARAM(pem), "", "", call_handle,
-                             PLAIN),
+    SD_BUS_METHOD_WITH_NAMES("AddTrustAnchor", "ss", SD_BUS_PARAM(purpose) SD_BUS_PARAM(pem), "", "",
+                             call_handle, PLAIN),
     SD_BUS_SIGNAL_WITH_NAMES("Event", "sa{sv}", SD_BUS_PARAM(id) SD_BUS_PARAM(fields), 0),
     SD_BUS_VTABLE_END,
 };

@@ -86,7 +86,8 @@ Object *object_export(const ObjectClass *class, Bus *bus, sd_bus *connection, ch
     object->path = path;
     object->subject = class->ref(subject);
     class->read(object);
-    int r = sd_bus_add_object_vtable(connection, &object->slot, path, class->interface, class->vtable, object);
+    int r =
+        sd_bus_add_object_vtable(connection, &object->slot, path, class->interface, class->vtable, object);
     if (r < 0) {
         object_free(object);
         *ret_errno = -r;

@@ -3,10 +3,10 @@
 
 /* One object on the bus, with the values that were last told about it.
  *
- * The properties are plain members of the object; the vtable, which is the page that lists the interface, says where
- * each of them lies, so that reading one is sd-bus's own business and can't block. When something about the thing
- * behind the object (a token, a slot) may have changed, all values are read again into a second object, and only what
- * differs is announced. */
+ * The properties are plain members of the object; the vtable, which is the page that lists the interface,
+ * says where each of them lies, so that reading one is sd-bus's own business and can't block. When something
+ * about the thing behind the object (a token, a slot) may have changed, all values are read again into a
+ * second object, and only what differs is announced. */
 
 #include <glib.h>
 #include <stdbool.h>
@@ -48,8 +48,8 @@ struct Object {
     bool changed; /* waits to be read again */
 };
 
-/* Exports |subject| at |path| (transfer full) of |connection|, and says so on the bus where |announce|. NULL with an
- * errno as |*ret_errno| when it can't. */
+/* Exports |subject| at |path| (transfer full) of |connection|, and says so on the bus where |announce|. NULL
+ * with an errno as |*ret_errno| when it can't. */
 Object *object_export(const ObjectClass *class, Bus *bus, sd_bus *connection, char *path, void *subject,
                       bool announce, int *ret_errno);
 /* Reads again and announces what differs. */

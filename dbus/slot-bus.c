@@ -82,7 +82,8 @@ static void add_details(Call *call)
     call_add_detail(call, "slot", slot_name(call->subject));
 }
 
-/* --- provisioning ------------------------------------------------------------------------------------------- */
+/* --- provisioning
+ * ------------------------------------------------------------------------------------------- */
 
 static bool read_template(Call *call, GError **error)
 {
@@ -103,7 +104,8 @@ static bool read_template(Call *call, GError **error)
     }
     if (provision->days < 0 || provision->days > DAYS_MAX) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                    "The option \"days\" is a number from 1 to %d, or 0 for the template's own Not After", DAYS_MAX);
+                    "The option \"days\" is a number from 1 to %d, or 0 for the template's own Not After",
+                    DAYS_MAX);
         return false;
     }
     return true;
@@ -136,7 +138,8 @@ static void act_clear(Call *call)
     slot_clear(call->subject, call->cancellable, call_done, call);
 }
 
-/* --- the interface ------------------------------------------------------------------------------------------ */
+/* --- the interface
+ * ------------------------------------------------------------------------------------------ */
 
 static const Method slot_methods[] = {
     {"SelfSign", "provision", read_template, act_self_sign},
@@ -146,7 +149,8 @@ static const Method slot_methods[] = {
     {0},
 };
 
-#define PROPERTY(name, type, member, flags) SD_BUS_PROPERTY(name, type, NULL, offsetof(SlotObject, member), flags)
+#define PROPERTY(name, type, member, flags)                                                                  \
+    SD_BUS_PROPERTY(name, type, NULL, offsetof(SlotObject, member), flags)
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 #define PLAIN SD_BUS_VTABLE_UNPRIVILEGED
 

@@ -71,7 +71,8 @@ static void add_details(Call *call)
     call_add_detail(call, "token", token_serial(call->subject));
 }
 
-/* --- PINs --------------------------------------------------------------------------------------------------- */
+/* --- PINs
+ * --------------------------------------------------------------------------------------------------- */
 
 static bool read_set_pin(Call *call, GError **error)
 {
@@ -83,10 +84,11 @@ static bool read_set_pin(Call *call, GError **error)
         return false;
     }
     if (persist && !manager_can_persist_pins(call->bus->manager)) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                    "The PIN of token %s can't be kept on disk: there is no sealing key (credential iothsm.key); "
-                    "give it for this run only",
-                    token_serial(call->subject));
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+            "The PIN of token %s can't be kept on disk: there is no sealing key (credential iothsm.key); "
+            "give it for this run only",
+            token_serial(call->subject));
         return false;
     }
     call->arguments.persist = persist;
@@ -95,8 +97,8 @@ static bool read_set_pin(Call *call, GError **error)
 
 static void act_set_pin(Call *call)
 {
-    token_set_pin(call->subject, call->arguments.secrets[0], call->arguments.persist, call->cancellable, call_done,
-                  call);
+    token_set_pin(call->subject, call->arguments.secrets[0], call->arguments.persist, call->cancellable,
+                  call_done, call);
 }
 
 static void act_forget_pin(Call *call)
@@ -117,19 +119,20 @@ static void act_change_pin(Call *call)
 
 static void act_unblock_pin(Call *call)
 {
-    token_unblock_pin(call->subject, call->arguments.secrets[0], call->arguments.secrets[1], call->cancellable,
-                      call_done, call);
+    token_unblock_pin(call->subject, call->arguments.secrets[0], call->arguments.secrets[1],
+                      call->cancellable, call_done, call);
 }
 
-/* --- keys --------------------------------------------------------------------------------------------------- */
+/* --- keys
+ * --------------------------------------------------------------------------------------------------- */
 
 static bool check_policy(const char *option, const char *value, const char *const *allowed, GError **error)
 {
     if (value == NULL || g_strv_contains(allowed, value))
         return true;
     g_autofree char *list = g_strjoinv(", ", (char **)allowed);
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "The option \"%s\" is one of %s, not \"%s\"", option, list,
-                value);
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "The option \"%s\" is one of %s, not \"%s\"",
+                option, list, value);
     return false;
 }
 
@@ -153,7 +156,8 @@ static bool read_generate_key(Call *call, GError **error)
     };
     if (!call_read_name(call, "The slot's name", &arguments->name, error) ||
         !call_read_name(call, "The key type", &type, error) || !call_read_options(call, options, error) ||
-        !key_type_from_string(type, &arguments->key_type, error) || !check_key_options(&arguments->key, error))
+        !key_type_from_string(type, &arguments->key_type, error) ||
+        !check_key_options(&arguments->key, error))
         return false;
     call_add_detail(call, "slot", arguments->name);
     return true;
@@ -186,8 +190,9 @@ static bool read_import_key(Call *call, GError **error)
         {"label", 's', &arguments->key.label},
         {NULL, 0, NULL},
     };
-    if (!call_read_name(call, "The slot's name", &arguments->name, error) || !call_read_descriptor(call, 0, error) ||
-        !call_read_options(call, options, error) || !check_key_options(&arguments->key, error))
+    if (!call_read_name(call, "The slot's name", &arguments->name, error) ||
+        !call_read_descriptor(call, 0, error) || !call_read_options(call, options, error) ||
+        !check_key_options(&arguments->key, error))
         return false;
     call_add_detail(call, "slot", arguments->name);
     return true;
@@ -195,11 +200,13 @@ static bool read_import_key(Call *call, GError **error)
 
 static void act_import_key(Call *call)
 {
-    token_import_key(call->subject, call->arguments.name, call->arguments.secrets[0], call->arguments.secrets[1],
-                     &call->arguments.key, call->cancellable, on_key_in_slot, call);
+    token_import_key(call->subject, call->arguments.name, call->arguments.secrets[0],
+                     call->arguments.secrets[1], &call->arguments.key, call->cancellable, on_key_in_slot,
+                     call);
 }
 
-/* --- the interface ------------------------------------------------------------------------------------------ */
+/* --- the interface
+ * ------------------------------------------------------------------------------------------ */
 
 static const Method token_methods[] = {
     {"SetPin", "manage-secrets", read_set_pin, act_set_pin},
@@ -211,7 +218,8 @@ static const Method token_methods[] = {
     {0},
 };
 
-#define PROPERTY(name, type, member, flags) SD_BUS_PROPERTY(name, type, NULL, offsetof(TokenObject, member), flags)
+#define PROPERTY(name, type, member, flags)                                                                  \
+    SD_BUS_PROPERTY(name, type, NULL, offsetof(TokenObject, member), flags)
 #define CONSTANT SD_BUS_VTABLE_PROPERTY_CONST
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 #define PLAIN SD_BUS_VTABLE_UNPRIVILEGED
@@ -234,14 +242,18 @@ static const sd_bus_vtable token_vtable[] = {
     PROPERTY("ManagementKeyState", "s", management_key_state, CHANGES),
     PROPERTY("FreeSlots", "as", free_slots, CHANGES),
     PROPERTY("KeyTypes", "as", key_types, CHANGES),
-    SD_BUS_METHOD_WITH_NAMES("SetPin", "hb", SD_BUS_PARAM(pin) SD_BUS_PARAM(persist), "", "", call_handle, SECRET),
-    SD_BUS_METHOD_WITH_NAMES("ForgetPin", "", "", "", "", call_handle, PLAIN),
-    SD_BUS_METHOD_WITH_NAMES("ChangePin", "hh", SD_BUS_PARAM(old_pin) SD_BUS_PARAM(new_pin), "", "", call_handle,
+    SD_BUS_METHOD_WITH_NAMES("SetPin", "hb", SD_BUS_PARAM(pin) SD_BUS_PARAM(persist), "", "", call_handle,
                              SECRET),
-    SD_BUS_METHOD_WITH_NAMES("UnblockPin", "hh", SD_BUS_PARAM(puk) SD_BUS_PARAM(new_pin), "", "", call_handle, SECRET),
-    SD_BUS_METHOD_WITH_NAMES("GenerateKey", "ssa{sv}", SD_BUS_PARAM(slot) SD_BUS_PARAM(type) SD_BUS_PARAM(options),
-                             "o", SD_BUS_PARAM(slot_object), call_handle, PLAIN),
-    SD_BUS_METHOD_WITH_NAMES("ImportKey", "sha{sv}", SD_BUS_PARAM(slot) SD_BUS_PARAM(pem) SD_BUS_PARAM(options), "o",
+    SD_BUS_METHOD_WITH_NAMES("ForgetPin", "", "", "", "", call_handle, PLAIN),
+    SD_BUS_METHOD_WITH_NAMES("ChangePin", "hh", SD_BUS_PARAM(old_pin) SD_BUS_PARAM(new_pin), "", "",
+                             call_handle, SECRET),
+    SD_BUS_METHOD_WITH_NAMES("UnblockPin", "hh", SD_BUS_PARAM(puk) SD_BUS_PARAM(new_pin), "", "", call_handle,
+                             SECRET),
+    SD_BUS_METHOD_WITH_NAMES("GenerateKey", "ssa{sv}",
+                             SD_BUS_PARAM(slot) SD_BUS_PARAM(type) SD_BUS_PARAM(options), "o",
+                             SD_BUS_PARAM(slot_object), call_handle, PLAIN),
+    SD_BUS_METHOD_WITH_NAMES("ImportKey", "sha{sv}",
+                             SD_BUS_PARAM(slot) SD_BUS_PARAM(pem) SD_BUS_PARAM(options), "o",
                              SD_BUS_PARAM(slot_object), call_handle, SECRET),
     SD_BUS_VTABLE_END,
 };

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One question is one call on its way to a verdict, in two steps: the bus says which user the sender is, and unless
- * that settles it, polkit is asked. It ends with polkit's answer, with the time limit, or with the sender's departure,
- * whichever comes first; a question to polkit that nobody waits for any more is cancelled there, so that no dialog
- * stays on anybody's screen.
+/* One question is one call on its way to a verdict, in two steps: the bus says which user the sender is, and
+ * unless that settles it, polkit is asked. It ends with polkit's answer, with the time limit, or with the
+ * sender's departure, whichever comes first; a question to polkit that nobody waits for any more is cancelled
+ * there, so that no dialog stays on anybody's screen.
  *
- * Three limits: questions in all, questions that wait for polkit, and of these those of one user, so that nobody can
- * keep others from being answered, and root is never refused because of other people's dialogs. */
+ * Three limits: questions in all, questions that wait for polkit, and of these those of one user, so that
+ * nobody can keep others from being answered, and root is never refused because of other people's dialogs. */
 
 #include "polkit/authorize.h"
 #include "polkit/sender.h"
@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define QUESTIONS_MAX 192
-/* dbus-daemon lets a connection wait for 128 answers (max_replies_per_connection); the rest is for other calls. */
+/* dbus-daemon lets a connection wait for 128 answers (max_replies_per_connection); the rest is for other
+ * calls. */
 #define POLKIT_QUESTIONS_MAX 96
 #define POLKIT_QUESTIONS_PER_USER_MAX 24
 
@@ -91,10 +92,12 @@ static void on_sender_gone(void *userdata)
 {
     Question *question = userdata;
     question_cancel_at_polkit(question);
-    question_refuse(question, SD_BUS_ERROR_ACCESS_DENIED, "The caller left the bus before it was authorised.");
+    question_refuse(question, SD_BUS_ERROR_ACCESS_DENIED,
+                    "The caller left the bus before it was authorised.");
 }
 
-/* True when the answer was understood. polkit says more in the details; only "was asked, and is not" matters here. */
+/* True when the answer was understood. polkit says more in the details; only "was asked, and is not" matters
+ * here. */
 static bool read_answer(sd_bus_message *answer, int *ret_authorized, int *ret_challenge)
 {
     return sd_bus_message_has_signature(answer, "(bba{ss})") &&
@@ -111,7 +114,8 @@ static void refuse_for_error(Question *question, const sd_bus_error *error)
     }
     if (sd_bus_error_has_names(error, SD_BUS_ERROR_NO_REPLY, SD_BUS_ERROR_TIMEOUT)) {
         question_cancel_at_polkit(question);
-        question_refuse(question, SD_BUS_ERROR_ACCESS_DENIED, "polkit did not answer in time, so this is refused.");
+        question_refuse(question, SD_BUS_ERROR_ACCESS_DENIED,
+                        "polkit did not answer in time, so this is refused.");
         return;
     }
     g_autofree char *text = g_strdup_printf("polkit could not decide about %s, so this is refused: %s",
@@ -207,10 +211,12 @@ static int on_sender_user(sd_bus_message *answer, void *userdata, sd_bus_error *
     if (uid == 0 || uid == geteuid())
         question_allow(question);
     else if (!room_at_polkit(question->authorize, uid))
-        question_refuse(question, SD_BUS_ERROR_LIMITS_EXCEEDED,
-                        "Too many calls wait for polkit's decision already; try again when they are answered.");
+        question_refuse(
+            question, SD_BUS_ERROR_LIMITS_EXCEEDED,
+            "Too many calls wait for polkit's decision already; try again when they are answered.");
     else if (ask_polkit(question) < 0)
-        question_refuse(question, SD_BUS_ERROR_ACCESS_DENIED, "polkit could not be asked, so this is refused.");
+        question_refuse(question, SD_BUS_ERROR_ACCESS_DENIED,
+                        "polkit could not be asked, so this is refused.");
     return 0;
 }
 
@@ -254,12 +260,14 @@ int authorize_ask(Authorize *authorize, sd_bus_message *call, const char *action
     int r = question->watch == NULL ? -EINVAL : 0;
     sd_bus_message *ask = NULL;
     if (r >= 0)
-        r = sd_bus_message_new_method_call(authorize->bus, &ask, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                           "org.freedesktop.DBus", "GetConnectionUnixUser");
+        r = sd_bus_message_new_method_call(authorize->bus, &ask, "org.freedesktop.DBus",
+                                           "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                           "GetConnectionUnixUser");
     if (r >= 0)
         r = sd_bus_message_append(ask, "s", sender);
     if (r >= 0)
-        r = sd_bus_call_async(authorize->bus, &question->pending, ask, on_sender_user, question, BUS_ANSWER_USEC);
+        r = sd_bus_call_async(authorize->bus, &question->pending, ask, on_sender_user, question,
+                              BUS_ANSWER_USEC);
     sd_bus_message_unref(ask);
     if (r < 0) {
         question_free(question);

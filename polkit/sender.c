@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One match rule a watch, for the departure of that name alone, so that the daemon is not woken by everybody else's. */
+/* One match rule a watch, for the departure of that name alone, so that the daemon is not woken by everybody
+ * else's. */
 
 #include "polkit/sender.h"
 

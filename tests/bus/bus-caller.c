@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One method call from a process of its own, possibly as another user: bus-caller [--uid=N] [--interactive] ADDRESS
- * DESTINATION PATH INTERFACE MEMBER [ARGUMENT...]. An argument is a string; "@/path" an object path, "{}" empty
- * options, "#0" or "#1" a boolean, "%TEXT" a descriptor of a sealed memfd with TEXT, "|" one of a pipe that never
- * delivers. Prints "ok" or "ERROR.NAME: text". */
+/* One method call from a process of its own, possibly as another user: bus-caller [--uid=N] [--interactive]
+ * ADDRESS DESTINATION PATH INTERFACE MEMBER [ARGUMENT...]. An argument is a string; "@/path" an object path,
+ * "{}" empty options, "#0" or "#1" a boolean, "%TEXT" a descriptor of a sealed memfd with TEXT, "|" one of a
+ * pipe that never delivers. Prints "ok" or "ERROR.NAME: text". */
 
 #include <fcntl.h>
 #include <glib.h>
@@ -68,7 +68,8 @@ int main(int argc, char **argv)
     if (!g_option_context_parse(context, &argc, &argv, NULL) || argc < 6)
         return 2;
     g_option_context_free(context);
-    if (uid >= 0 && (setresgid((gid_t)uid, (gid_t)uid, (gid_t)uid) < 0 || setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0))
+    if (uid >= 0 && (setresgid((gid_t)uid, (gid_t)uid, (gid_t)uid) < 0 ||
+                     setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0))
         must(-EPERM, "change of user");
 
     sd_bus *bus = NULL;

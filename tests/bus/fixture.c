@@ -3,9 +3,9 @@
 /* The bus and the daemon of a test: two children that die with it, and the loop that waits for them. */
 
 #include "tests/bus/fixture.h"
-#include <gio/gunixinputstream.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gio/gunixinputstream.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,7 +33,8 @@ struct Fixture {
     bool ready;
 };
 
-/* What a system bus allows before any service brings rules of its own, and who may own the names of stand-ins. */
+/* What a system bus allows before any service brings rules of its own, and who may own the names of
+ * stand-ins. */
 static const char bus_configuration[] =
     "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\"\n"
     "  \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n"
@@ -72,8 +73,9 @@ static pid_t spawn(const char *const *argv, char **environment, int *ret_stdout)
 {
     g_autoptr(GError) error = NULL;
     GPid pid;
-    g_spawn_async_with_pipes(NULL, (char **)argv, environment, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH,
-                             die_with_parent, NULL, &pid, NULL, ret_stdout, NULL, &error);
+    g_spawn_async_with_pipes(NULL, (char **)argv, environment,
+                             G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH, die_with_parent, NULL, &pid,
+                             NULL, ret_stdout, NULL, &error);
     g_assert_no_error(error);
     return pid;
 }
@@ -118,9 +120,9 @@ static void start_bus(Fixture *fixture)
     g_autofree char *path = test_write(fixture->directory, "bus.conf", text);
     g_autofree char *option = g_strdup_printf("--config-file=%s", path);
     int out;
-    fixture->bus_daemon = spawn((const char *const[]){"dbus-daemon", "--nofork", "--nopidfile", "--print-address=1",
-                                                      option, NULL},
-                                NULL, &out);
+    fixture->bus_daemon = spawn(
+        (const char *const[]){"dbus-daemon", "--nofork", "--nopidfile", "--print-address=1", option, NULL},
+        NULL, &out);
     fixture->address = read_line(out);
     g_assert_true(g_str_has_prefix(fixture->address, "unix:"));
     g_setenv("DBUS_SYSTEM_BUS_ADDRESS", fixture->address, TRUE);
@@ -298,8 +300,8 @@ sd_bus_message *fixture_send(Fixture *fixture, sd_bus *client, sd_bus_message *c
 static sd_bus_message *new_call(Fixture *fixture, const char *path, const char *interface, const char *member)
 {
     sd_bus_message *call = NULL;
-    g_assert_cmpint(sd_bus_message_new_method_call(fixture->client, &call, IOTHSM_NAME, path, interface, member), >=,
-                    0);
+    g_assert_cmpint(
+        sd_bus_message_new_method_call(fixture->client, &call, IOTHSM_NAME, path, interface, member), >=, 0);
     return call;
 }
 
@@ -333,12 +335,12 @@ char *fixture_refused(Fixture *fixture, const char *error_name, const char *path
     return text;
 }
 
-static sd_bus_message *get_property(Fixture *fixture, const char *path, const char *interface, const char *property,
-                                    char *ret_type)
+static sd_bus_message *get_property(Fixture *fixture, const char *path, const char *interface,
+                                    const char *property, char *ret_type)
 {
     const char *contents;
-    sd_bus_message *reply = fixture_call(fixture, path, "org.freedesktop.DBus.Properties", "Get", NULL, "ss", interface,
-                                         property);
+    sd_bus_message *reply = fixture_call(fixture, path, "org.freedesktop.DBus.Properties", "Get", NULL, "ss",
+                                         interface, property);
     g_assert_cmpint(sd_bus_message_peek_type(reply, NULL, &contents), >, 0);
     g_assert_cmpint(sd_bus_message_enter_container(reply, 'v', contents), >, 0);
     *ret_type = contents[0];
@@ -426,8 +428,8 @@ static char **daemon_environment(Fixture *fixture, const char *const *pairs)
     return environment;
 }
 
-void fixture_start_daemon(Fixture *fixture, const char *program, const char *config, const char *const *arguments,
-                          const char *const *environment)
+void fixture_start_daemon(Fixture *fixture, const char *program, const char *config,
+                          const char *const *arguments, const char *const *environment)
 {
     g_assert_cmpint(fixture->daemon, ==, 0);
     g_autofree char *file = test_write(fixture->directory, "iothsmd.conf", config);
@@ -500,7 +502,8 @@ static GSubprocess *start_caller(Fixture *fixture, int uid, bool interactive, co
     for (; arguments != NULL && *arguments != NULL; arguments++)
         g_ptr_array_add(argv, (void *)*arguments);
     g_ptr_array_add(argv, NULL);
-    GSubprocess *caller = g_subprocess_newv((const char *const *)argv->pdata, G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error);
+    GSubprocess *caller =
+        g_subprocess_newv((const char *const *)argv->pdata, G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error);
     g_assert_no_error(error);
     return caller;
 }
@@ -601,13 +604,15 @@ static int check_authorization(sd_bus_message *call, void *userdata, sd_bus_erro
 static int on_polkit_message(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
     Polkit *polkit = userdata;
-    if (sd_bus_message_is_method_call(message, "org.freedesktop.PolicyKit1.Authority", "CheckAuthorization")) {
+    if (sd_bus_message_is_method_call(message, "org.freedesktop.PolicyKit1.Authority",
+                                      "CheckAuthorization")) {
         int r = check_authorization(message, polkit, error);
         if (r < 0 && sd_bus_error_is_set(error))
             r = sd_bus_reply_method_error(message, error);
         return r < 0 ? r : 1;
     }
-    if (sd_bus_message_is_method_call(message, "org.freedesktop.PolicyKit1.Authority", "CancelCheckAuthorization")) {
+    if (sd_bus_message_is_method_call(message, "org.freedesktop.PolicyKit1.Authority",
+                                      "CancelCheckAuthorization")) {
         polkit->cancelled++;
         sd_bus_reply_method_return(message, "");
         return 1;

@@ -3,12 +3,13 @@
 
 /* A private system bus with the daemon on it.
  *
- * The bus is a real dbus-daemon with the rules of a system bus (nobody owns or calls anything that is not allowed,
- * and what org.pkiaas.IoTHSM.conf allows is read from that very file), on a socket in a folder of its own.
- * DBUS_SYSTEM_BUS_ADDRESS points this process and its children to it. The daemon is a child with its own state.
+ * The bus is a real dbus-daemon with the rules of a system bus (nobody owns or calls anything that is not
+ * allowed, and what org.pkiaas.IoTHSM.conf allows is read from that very file), on a socket in a folder of
+ * its own. DBUS_SYSTEM_BUS_ADDRESS points this process and its children to it. The daemon is a child with its
+ * own state.
  *
- * Everything runs on one sd-event: waiting here also serves connections of the test itself, so that a stand-in for
- * polkit can answer while the test waits for its call. Failures are assertions. */
+ * Everything runs on one sd-event: waiting here also serves connections of the test itself, so that a
+ * stand-in for polkit can answer while the test waits for its call. Failures are assertions. */
 
 #include "tests/support/support.h"
 #include <systemd/sd-bus.h>
@@ -44,8 +45,8 @@ void fixture_wait(Fixture *fixture, bool (*condition)(void *userdata), void *use
 /* Serves the loop until |*flag|. */
 void fixture_wait_flag(Fixture *fixture, const bool *flag, guint seconds);
 
-/* Sends |call| (transfer full) from |client| and serves the loop until the answer; the test fails after 60 s. NULL
- * and |ret_error| for an error, which is an assertion with |ret_error| NULL. Transfer full. */
+/* Sends |call| (transfer full) from |client| and serves the loop until the answer; the test fails after 60 s.
+ * NULL and |ret_error| for an error, which is an assertion with |ret_error| NULL. Transfer full. */
 sd_bus_message *fixture_send(Fixture *fixture, sd_bus *client, sd_bus_message *call, sd_bus_error *ret_error);
 /* The same for a call to the daemon from the first client. */
 sd_bus_message *fixture_call(Fixture *fixture, const char *path, const char *interface, const char *member,
@@ -64,11 +65,11 @@ void fixture_wait_string(Fixture *fixture, const char *path, const char *interfa
 /* Object paths below |prefix| that GetManagedObjects lists with |interface|, sorted. Transfer full. */
 GStrv fixture_objects(Fixture *fixture, const char *interface);
 
-/* Starts |program| (a path, or NULL: $IOTHSMD_FAKE) with |config| as its configuration file and |arguments| besides,
- * |environment| as NULL-terminated name, value pairs, and waits until it says that it is ready. State stays between
- * starts. */
-void fixture_start_daemon(Fixture *fixture, const char *program, const char *config, const char *const *arguments,
-                          const char *const *environment);
+/* Starts |program| (a path, or NULL: $IOTHSMD_FAKE) with |config| as its configuration file and |arguments|
+ * besides, |environment| as NULL-terminated name, value pairs, and waits until it says that it is ready.
+ * State stays between starts. */
+void fixture_start_daemon(Fixture *fixture, const char *program, const char *config,
+                          const char *const *arguments, const char *const *environment);
 /* SIGTERM, and the exit status must be 0. */
 void fixture_stop_daemon(Fixture *fixture);
 /* SIGKILL: what a power cut leaves. */
@@ -77,9 +78,9 @@ void fixture_kill_daemon(Fixture *fixture);
 pid_t fixture_daemon_pid(const Fixture *fixture);
 const char *fixture_state_directory(const Fixture *fixture);
 
-/* Calls as user OTHER_UID (or as this one, with |uid| -1) from a process of its own: $BUS_CALLER. |arguments| are
- * strings; "@PATH" stands for an object path, "{}" for empty options, "%TEXT" for a descriptor that delivers TEXT. Answers "ok"
- * or "ERROR.NAME: text". Transfer full. */
+/* Calls as user OTHER_UID (or as this one, with |uid| -1) from a process of its own: $BUS_CALLER. |arguments|
+ * are strings; "@PATH" stands for an object path, "{}" for empty options, "%TEXT" for a descriptor that
+ * delivers TEXT. Answers "ok" or "ERROR.NAME: text". Transfer full. */
 char *fixture_call_as(Fixture *fixture, int uid, bool interactive, const char *destination, const char *path,
                       const char *interface, const char *member, const char *const *arguments);
 /* Starts such a call and does not wait: end it with fixture_leave. Transfer full. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* polkit/authorize on a private bus: a service in this process asks about its callers, who are other processes. */
+/* polkit/authorize on a private bus: a service in this process asks about its callers, who are other
+ * processes. */
 
 #include "polkit/authorize.h"
 #include "tests/bus/fixture.h"
@@ -38,8 +39,9 @@ static int method_do(sd_bus_message *call, void *userdata, sd_bus_error *error)
 {
     Service *service = userdata;
     guint before = service->verdicts;
-    int r = authorize_ask(service->authorize, call, ACTION,
-                          (const char *const[]){"token", "12345678", "slot", "9c", NULL}, on_verdict, service);
+    int r =
+        authorize_ask(service->authorize, call, ACTION,
+                      (const char *const[]){"token", "12345678", "slot", "9c", NULL}, on_verdict, service);
     g_assert_cmpuint(service->verdicts, ==, before);
     if (r < 0)
         return r;
@@ -80,7 +82,8 @@ static void set_up(Service *service, gconstpointer data)
 {
     service->fixture = fixture_new();
     service->bus = fixture_connect(service->fixture);
-    g_assert_cmpint(sd_bus_add_object_vtable(service->bus, NULL, "/", TEST_NAME, service_vtable, service), >=, 0);
+    g_assert_cmpint(sd_bus_add_object_vtable(service->bus, NULL, "/", TEST_NAME, service_vtable, service), >=,
+                    0);
     g_assert_cmpint(sd_bus_request_name(service->bus, TEST_NAME, 0), >=, 0);
     service->authorize = authorize_new(service->bus);
 }
@@ -214,7 +217,8 @@ static void closing_drops_open_questions(Service *service, gconstpointer data)
 /* One call that asks until it is refused, all before the loop runs again. */
 static void open_questions_are_limited(Service *service, gconstpointer data)
 {
-    g_autofree char *answer = fixture_call_as(service->fixture, -1, false, TEST_NAME, "/", TEST_NAME, "Flood", NULL);
+    g_autofree char *answer =
+        fixture_call_as(service->fixture, -1, false, TEST_NAME, "/", TEST_NAME, "Flood", NULL);
     assert_refused(answer, SD_BUS_ERROR_LIMITS_EXCEEDED);
     g_assert_cmpuint(service->asked, ==, 192);
     fixture_wait(service->fixture, all_are_answered, service, 20);
