@@ -186,7 +186,7 @@ static void print_extension(JsonArray *extensions, guint index, JsonNode *node, 
     g_autofree char *line = g_strdup_printf("%s%s%s%s", *name ? name : property_text(extension, "oid"),
                                             property_is_true(extension, "critical") ? " (critical)" : "",
                                             *text ? ": " : "", text);
-    output_field(output, index == 0 ? "Extensions" : " ", line);
+    output_field(output, index == 0 ? "Extensions" : "", line);
 }
 
 void act_print_template(Output *output, JsonObject *description)

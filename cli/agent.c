@@ -35,7 +35,9 @@ Agent *agent_new(void)
     int ready[2];
     if (!g_unix_open_pipe(ready, FD_CLOEXEC, NULL))
         return NULL;
-    g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDIN_INHERIT);
+    /* It asks on /dev/tty; that there is no polkit is said by the refusal. */
+    g_autoptr(GSubprocessLauncher) launcher =
+        g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDIN_INHERIT | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
     g_subprocess_launcher_take_fd(launcher, ready[1], NOTIFY_FD);
     g_subprocess_launcher_set_child_setup(launcher, die_with_parent, NULL, NULL);
     g_autofree char *pid = g_strdup_printf("%d", (int)getpid());

@@ -104,7 +104,8 @@ char *inventory_token_title(const InventoryToken *token)
 {
     const char *label = property_text(token->properties, "label");
     const char *serial = property_text(token->properties, "serial");
-    return *label ? g_strdup_printf("%s (%s)", serial, label) : g_strdup(serial);
+    bool named = *label && !g_str_equal(label, serial);
+    return named ? g_strdup_printf("%s (%s)", serial, label) : g_strdup(serial);
 }
 
 char *inventory_slot_title(const InventorySlot *slot)

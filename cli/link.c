@@ -5,13 +5,10 @@
 #include "cli/cli.h"
 #include "cli/inventory.h"
 
-static void add_authority(JsonArray *authorities, guint index, JsonNode *node, gpointer userdata)
+static void add_authority(Table *table, JsonObject *authority, const char *known)
 {
-    Table *table = userdata;
-    if (!JSON_NODE_HOLDS_OBJECT(node))
-        return;
-    JsonObject *authority = json_node_get_object(node);
     const char *state = property_text(authority, "linkState");
+    const char *message = property_text(authority, "linkMessage");
     g_autofree char *n_signed =
         g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "signatures"));
     g_autofree char *n_denied = g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "denied"));
@@ -22,7 +19,7 @@ static void add_authority(JsonArray *authorities, guint index, JsonNode *node, g
                   n_signed,
                   n_denied,
                   property_text(authority, "subject"),
-                  property_text(authority, "linkMessage"),
+                  g_str_equal(message, known) ? "" : message,
               },
               1, output_emphasis_of_state(state));
 }
@@ -38,11 +35,14 @@ static void print_link(Output *output, const Inventory *inventory)
     output_field(output, "Message", property_text(manager, "linkMessage"));
     output_field(output, "Transport", property_text(manager, "linkTransport"));
     output_field(output, "Next attempt", next);
-    if (!inventory->authorities || json_array_get_length(inventory->authorities) == 0)
+    guint n = inventory->authorities ? json_array_get_length(inventory->authorities) : 0;
+    if (n == 0)
         return;
     output_text(output, "\n");
     Table *table = table_new(titles);
-    json_array_foreach_element(inventory->authorities, add_authority, table);
+    for (guint i = 0; i < n; i++)
+        add_authority(table, json_array_get_object_element(inventory->authorities, i),
+                      property_text(manager, "linkMessage"));
     output_table(output, table);
 }
 

@@ -98,7 +98,7 @@ void output_field(Output *output, const char *name, const char *value)
     if (!value || !*value)
         return;
     g_autofree char *printable = output_printable(value);
-    output_text(output, "%*s: %s\n", FIELD_NAME_WIDTH, name, printable);
+    output_text(output, "%*s%c %s\n", FIELD_NAME_WIDTH, name, *name ? ':' : ' ', printable);
 }
 
 const char *output_begin(const Output *output, Emphasis emphasis)
@@ -269,14 +269,16 @@ static char *distance(gint64 seconds)
 {
     static const struct {
         gint64 seconds;
+        gint64 minimum; /* fewer are said in the next smaller unit: "18 months", "80 days" */
         const char *name;
-    } units[] = {{365 * 86400, "year"}, {30 * 86400, "month"}, {86400, "day"},
-                 {3600, "hour"},        {60, "minute"},        {1, "second"}};
+    } units[] = {
+        {365 * 86400, 2, "year"}, {30 * 86400, 4, "month"}, {86400, 2, "day"},
+        {3600, 2, "hour"},        {60, 2, "minute"},        {1, 0, "second"},
+    };
     gint64 amount = ABS(seconds);
     for (guint i = 0; i < G_N_ELEMENTS(units); i++) {
         gint64 n = amount / units[i].seconds;
-        /* Two of a unit before it is used: "18 months", not "1 year". */
-        if (n < 2 && i + 1 < G_N_ELEMENTS(units))
+        if (n < units[i].minimum)
             continue;
         const char *plural = n == 1 ? "" : "s";
         if (seconds < 0)

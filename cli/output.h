@@ -26,7 +26,8 @@ JsonMode output_json_mode(const Output *output);
 /* Takes |node|; NULL prints nothing. One document a run, except for `monitor`. */
 void output_json(Output *output, JsonNode *node);
 void output_text(Output *output, const char *format, ...) G_GNUC_PRINTF(2, 3);
-/* One line "Name: value" of a property sheet, names aligned to the right; left out where |value| is empty. */
+/* One line "Name: value" of a property sheet, names aligned to the right; left out where |value| is empty.
+ * An empty name goes on with the field above. */
 void output_field(Output *output, const char *name, const char *value);
 
 /* Colour, where stdout is a terminal and nobody said NO_COLOR. */

@@ -38,7 +38,8 @@ static int on_properties(sd_bus_message *message, void *userdata, sd_bus_error *
         return 0;
     JsonObject *properties = json_node_get_object(changed);
     const char *operation = json_object_get_string_member_with_default(properties, "Operation", NULL);
-    if (operation) {
+    /* Between its end and the answer, what it was is still what the person waits for. */
+    if (operation && *operation) {
         g_free(progress->operation);
         progress->operation = output_printable(operation);
     }

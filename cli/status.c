@@ -98,7 +98,7 @@ static void warn_about_token(Output *output, const InventoryToken *token, guint 
         warn(output, count, "Token %s refused the PIN that was set: iothsmctl pin set %s", serial, serial);
     else if (g_str_equal(pin, "blocked"))
         warn(output, count, "The PIN of token %s is blocked: iothsmctl pin unblock %s", serial, serial);
-    if (*message)
+    else if (*message)
         warn(output, count, "Token %s: %s", serial, message);
 }
 
@@ -118,15 +118,18 @@ static void warn_about_slot(Output *output, const InventorySlot *slot, guint *co
         warn(output, count, "The certificate in slot %s expires on %s", title, date);
 }
 
-static void warn_about_authority(JsonArray *authorities, guint index, JsonNode *node, gpointer userdata)
+static void warn_about_authorities(Output *output, const Inventory *inventory, guint *count)
 {
-    gpointer *pair = userdata;
-    if (!JSON_NODE_HOLDS_OBJECT(node))
-        return;
-    JsonObject *authority = json_node_get_object(node);
-    const char *message = property_text(authority, "linkMessage");
-    if (!g_str_equal(property_text(authority, "linkState"), "connected") && *message)
-        warn(pair[0], pair[1], "%s: %s", property_text(authority, "subject"), message);
+    guint n = inventory->authorities ? json_array_get_length(inventory->authorities) : 0;
+    const char *known = property_text(inventory->manager, "linkMessage");
+    for (guint i = 0; i < n; i++) {
+        JsonObject *authority = json_array_get_object_element(inventory->authorities, i);
+        const char *message = property_text(authority, "linkMessage");
+        /* What stops all of them is said once, above. */
+        if (!g_str_equal(property_text(authority, "linkState"), "connected") && *message &&
+            !g_str_equal(message, known))
+            warn(output, count, "%s: %s", property_text(authority, "subject"), message);
+    }
 }
 
 static void print_warnings(Output *output, const Inventory *inventory)
@@ -144,9 +147,7 @@ static void print_warnings(Output *output, const Inventory *inventory)
         warn(output, &count,
              "PINs are kept in memory only and are asked for again after a restart: "
              "the service has no sealing key");
-    if (inventory->authorities)
-        json_array_foreach_element(inventory->authorities, warn_about_authority,
-                                   (gpointer[]){output, &count});
+    warn_about_authorities(output, inventory, &count);
 }
 
 static bool has_slot_in_state(const Inventory *inventory, const char *state)

@@ -10,17 +10,32 @@ static const char configuration[] = "[Platform]\n"
                                     "[Tokens]\n"
                                     "SoftHsm=no\n";
 
-Fixture *start_daemon(const char *const *tokens)
+static void start(Fixture *fixture, const char *const *tokens, const char *credentials)
 {
-    Fixture *fixture = fixture_new();
+    /* Labels in any script. */
+    const char *const environment[] = {
+        "LC_ALL", "C.UTF-8", credentials != NULL ? "CREDENTIALS_DIRECTORY" : NULL, credentials, NULL,
+    };
     g_autoptr(GPtrArray) arguments = g_ptr_array_new_with_free_func(g_free);
     for (; *tokens != NULL; tokens++)
         g_ptr_array_add(arguments, g_strdup_printf("--fake=fake:%s", *tokens));
     g_ptr_array_add(arguments, NULL);
-    /* Labels in any script. */
-    static const char *const environment[] = {"LC_ALL", "C.UTF-8", NULL};
     fixture_start_daemon(fixture, NULL, configuration, (const char *const *)arguments->pdata, environment);
+}
+
+Fixture *start_daemon(const char *const *tokens)
+{
+    Fixture *fixture = fixture_new();
+    start(fixture, tokens, NULL);
     return fixture;
+}
+
+void restart_daemon_with_key(Fixture *fixture, const char *const *tokens)
+{
+    g_autofree char *key =
+        test_write(fixture_directory(fixture), "iothsm.key", "0123456789abcdef0123456789abcdef");
+    fixture_stop_daemon(fixture);
+    start(fixture, tokens, fixture_directory(fixture));
 }
 
 char *write_template(Fixture *fixture)

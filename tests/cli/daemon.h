@@ -9,6 +9,8 @@
 /* |tokens|: up to NULL, "serial=F1,pin=123456". Transfer full. */
 Fixture *start_daemon(const char *const *tokens);
 #define START_DAEMON(...) start_daemon((const char *const[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+/* Ends it and starts it again, with a sealing key for PINs. */
+void restart_daemon_with_key(Fixture *fixture, const char *const *tokens);
 
 /* A CA certificate as the platform would hand it out, in a file. Transfer full: its path. */
 char *write_template(Fixture *fixture);

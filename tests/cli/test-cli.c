@@ -278,6 +278,32 @@ static void test_pins(void)
     assert_run(unblocked, 0);
 }
 
+static char *pin_state(const char *token)
+{
+    g_autoptr(Run) shown = run_iothsmctl("show $1 -j", token, NULL);
+    assert_run(shown, 0);
+    g_autoptr(JsonNode) description = run_json(shown);
+    return json_text(description, "pinState");
+}
+
+static void test_kept_pin(void)
+{
+    static const char *const tokens[] = {"serial=F1,pin=123456", NULL};
+    g_autoptr(Fixture) fixture = start_daemon(tokens);
+    restart_daemon_with_key(fixture, tokens);
+    g_autoptr(Run) forgotten = run_iothsmctl_as(-1, "123456", "pin set F1 --memory-only --pin-file=-", NULL);
+    assert_run(forgotten, 0);
+    restart_daemon_with_key(fixture, tokens);
+    g_autofree char *missing = pin_state("F1");
+    g_assert_cmpstr(missing, ==, "missing");
+    g_autoptr(Run) kept = run_iothsmctl_as(-1, "123456", "pin set F1 --pin-file=-", NULL);
+    assert_run(kept, 0);
+    g_assert_nonnull(strstr(kept->out, "sealed"));
+    restart_daemon_with_key(fixture, tokens);
+    g_autofree char *set = pin_state("F1");
+    g_assert_cmpstr(set, ==, "set");
+}
+
 static void test_pin_on_terminal(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,pin=123456");
@@ -288,9 +314,9 @@ static void test_pin_on_terminal(void)
     g_assert_null(strstr(screen, "123456"));
 
     terminal = terminal_new(80, NULL, "pin change F1", NULL);
-    terminal_expect(terminal, "PIN of token F1 (F1): ");
+    terminal_expect(terminal, "PIN of token F1: ");
     terminal_type(terminal, "123456\n");
-    terminal_expect(terminal, "New PIN of token F1 (F1): ");
+    terminal_expect(terminal, "New PIN of token F1: ");
     terminal_type(terminal, "111111\n");
     terminal_expect(terminal, "(again): ");
     terminal_type(terminal, "222222\n");
@@ -341,6 +367,22 @@ static void test_keys(void)
     assert_run(cleared, 0);
     g_autoptr(Run) gone = run_iothsmctl("show $1", name, NULL);
     assert_run(gone, 3);
+}
+
+/* The token is busy for longer than what is not worth a line. */
+static void test_progress(void)
+{
+    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,delay-ms=1000");
+    Terminal *terminal = terminal_new(80, NULL, "generate F1 --type=p256", NULL);
+    terminal_expect(terminal, "generating p256");
+    terminal_expect(terminal, "Generated the key");
+    g_autofree char *screen = terminal_finish(terminal, 0);
+    g_autofree char *silent =
+        terminal_finish(terminal_new(80, NULL, "generate F1 --type=p256 --quiet", NULL), 0);
+    g_assert_cmpstr(silent, ==, "");
+    g_autoptr(Run) piped = run_iothsmctl("generate F1 --type=p256", NULL);
+    assert_run(piped, 0);
+    g_assert_cmpstr(piped->err, ==, "");
 }
 
 static void test_completion_names(void)
@@ -421,8 +463,10 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/long-output-goes-through-the-pager", test_pager);
     g_test_add_func("/cli/everybody-reads-and-not-authorised-is-4", test_not_authorised);
     g_test_add_func("/cli/pins-come-by-file-and-descriptor", test_pins);
+    g_test_add_func("/cli/pins-outlive-the-service-where-it-has-a-key", test_kept_pin);
     g_test_add_func("/cli/pins-are-typed-without-echo", test_pin_on_terminal);
     g_test_add_func("/cli/keys-are-imported-and-cleared", test_keys);
+    g_test_add_func("/cli/long-work-is-seen-on-a-terminal-alone", test_progress);
     g_test_add_func("/cli/completion-has-live-names", test_completion_names);
     g_test_add_func("/cli/monitor-follows-tokens-and-the-service", test_monitor);
     g_test_add_func("/cli/trust-reload-link", test_trust);
