@@ -32,17 +32,45 @@ static gsize skip_number(const char *text, gsize size, gsize i)
     return i;
 }
 
+/* The four hex digits at |i|; -1 where there are none. */
+static int read_unit(const char *text, gsize size, gsize i)
+{
+    int unit = 0;
+    if (size - i < 4)
+        return -1;
+    for (gsize digit = i; digit < i + 4; digit++) {
+        int value = g_ascii_xdigit_value(text[digit]);
+        if (value < 0)
+            return -1;
+        unit = unit * 16 + value;
+    }
+    return unit;
+}
+
+/* |i| stands on a backslash; gives the place behind the escape, 0 when it is refused: NUL, and halves of
+ * surrogate pairs, which json-glib would turn into bytes that are no UTF-8. */
+static gsize skip_escape(const char *text, gsize size, gsize i)
+{
+    if (size - i < 2 || text[i + 1] != 'u')
+        return i + 2;
+    int unit = read_unit(text, size, i + 2);
+    if (unit <= 0 || (unit >= 0xdc00 && unit <= 0xdfff))
+        return 0;
+    if (unit < 0xd800 || unit > 0xdbff)
+        return i + 6;
+    int low = size - i > 8 && text[i + 6] == '\\' && text[i + 7] == 'u' ? read_unit(text, size, i + 8) : -1;
+    return low >= 0xdc00 && low <= 0xdfff ? i + 12 : 0;
+}
+
 /* |i| stands behind the opening quote; gives the place behind the closing one, 0 when it is refused. */
 static gsize skip_string(const char *text, gsize size, gsize i)
 {
-    for (; i < size && text[i] != '"'; i++) {
+    while (i < size && text[i] != '"') {
         if ((guchar)text[i] < 0x20)
             return 0;
-        if (text[i] == '\\') {
-            if (size - i > 5 && memcmp(text + i, "\\u0000", 6) == 0)
-                return 0;
-            i++;
-        }
+        i = text[i] == '\\' ? skip_escape(text, size, i) : i + 1;
+        if (i == 0)
+            return 0;
     }
     return i < size ? i + 1 : 0;
 }
@@ -56,7 +84,7 @@ static bool shape_is_sane(const char *text, gsize size, GError **error)
         char c = text[i];
         if (c == '"') {
             if ((i = skip_string(text, size, i + 1)) == 0)
-                return invalid(error, "a JSON string holds a control character or does not end");
+                return invalid(error, "a JSON string holds what is no text, or does not end");
         } else if (g_ascii_isdigit(c) || c == '-') {
             if ((i = skip_number(text, size, i)) == 0)
                 return invalid(error, "a JSON number is too long");

@@ -17,10 +17,34 @@ static void refused(const char *text, gsize size)
 static void what_is_not_strict_json_is_refused(void)
 {
     static const char *const texts[] = {
-        "", "null", "[]", "1", "\"x\"", "{", "}", "{}}", "{} x", "{\"a\":1,}", "{'a':1}", "var a = {\"a\":1};",
-        "{a:1}", "{\"a\":NaN}", "{\"a\":1 /* c */}", "{\"a\":99999999999999999999}", "{\"a\":1e400}",
-        "{\"a\":1,\"a\":2}", "{\"b\":{\"a\":1,\"a\":1}}", "{\"a\":\"\\u0000\"}", "{\"a\":\"\n\"}", "{\"a\":\"x",
-        "{\"a\":\"\\ud800\"}", "[{}]", "{\"a\":\"x\\",
+        "",
+        "null",
+        "[]",
+        "1",
+        "\"x\"",
+        "{",
+        "}",
+        "{}}",
+        "{} x",
+        "{\"a\":1,}",
+        "{'a':1}",
+        "var a = {\"a\":1};",
+        "{a:1}",
+        "{\"a\":NaN}",
+        "{\"a\":1 /* c */}",
+        "{\"a\":99999999999999999999}",
+        "{\"a\":1e400}",
+        "{\"a\":1,\"a\":2}",
+        "{\"b\":{\"a\":1,\"a\":1}}",
+        "{\"a\":\"\\u0000\"}",
+        "{\"a\":\"\n\"}",
+        "{\"a\":\"x",
+        "{\"a\":\"\\ud800\"}",
+        "{\"a\":\"\\udc00x\"}",
+        "{\"a\":\"\\ud800\\u0041\"}",
+        "{\"a\":\"\\u12x4\"}",
+        "[{}]",
+        "{\"a\":\"x\\",
     };
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++)
         refused(texts[i], strlen(texts[i]));
@@ -30,8 +54,9 @@ static void what_is_not_strict_json_is_refused(void)
 
 static void ordinary_objects_are_read(void)
 {
-    static const char text[] = " {\"s\":\"a\\/\\u00e9\\\"\",\"n\":-12,\"b\":true,\"x\":null,\"o\":{\"k\":[1,2]},"
-                               "\"twice\":{\"k\":1}}\n";
+    static const char text[] =
+        " {\"s\":\"a\\/\\u00e9\\\"\",\"n\":-12,\"b\":true,\"x\":null,\"o\":{\"k\":[1,2]},"
+        "\"twice\":{\"k\":1}}\n";
     g_autoptr(GError) error = NULL;
     g_autoptr(JsonObject) object = json_object_parse(text, strlen(text), &error);
     gint64 number = 5;
