@@ -71,5 +71,5 @@ char *bio_to_text(BIO *bio)
 {
     char *data = NULL;
     long size = BIO_get_mem_data(bio, &data);
-    return g_strndup(data, (gsize)size);
+    return g_strndup(data ? data : "", (gsize)size); /* nothing was written: there is no buffer */
 }
