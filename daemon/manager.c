@@ -230,11 +230,6 @@ static void on_signed(Link *link, Authority *authority, const char *siguuid, con
 {
     Manager *self = userdata;
     self->signatures++;
-    authority_count_signature(authority);
-    log_event(LOG_INFO, MESSAGE_SIGNED,
-              LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(authority)}, {"IOTHSM_REQUEST", siguuid},
-                         {"IOTHSM_KIND", kind}, {"IOTHSM_RESULT", result}),
-              "Signed for %s: %s", authority_subject(authority), result);
     if (self->events.signed_request)
         self->events.signed_request(authority, siguuid, kind, result, self->events.userdata);
     emit_changed(self);
@@ -245,11 +240,6 @@ static void on_denied(Link *link, Authority *authority, const char *siguuid, con
 {
     Manager *self = userdata;
     self->denied++;
-    authority_count_denied(authority);
-    log_event(LOG_NOTICE, MESSAGE_DENIED,
-              LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(authority)}, {"IOTHSM_REQUEST", siguuid},
-                         {"IOTHSM_KIND", kind}, {"IOTHSM_RESULT", reason}),
-              "Not signed for %s: %s", authority_subject(authority), reason);
     if (self->events.denied_request)
         self->events.denied_request(authority, siguuid, kind, reason, self->events.userdata);
     emit_changed(self);
