@@ -70,7 +70,7 @@ static gint64 expiry(JsonObject *websocket, gint64 now)
     double seconds = type == G_TYPE_INT64 || type == G_TYPE_DOUBLE ? json_node_get_double(node) : 0;
     if (!(seconds > 0))
         seconds = EXPIRES_DEFAULT;
-    return now + (gint64)(fmin(seconds, EXPIRES_MAX) * G_USEC_PER_SEC);
+    return now + (gint64)(MIN(seconds, EXPIRES_MAX) * G_USEC_PER_SEC);
 }
 
 BootstrapKeys *bootstrap_keys_parse(JsonObject *inner, gint64 now, GError **error)
