@@ -342,7 +342,6 @@ Link *link_new(const Config *config, Identity *identity, Journal *journal, const
     link->context.identity = identity;
     link->context.journal = journal;
     link->context.crypto = worker_new("crypto", g_get_num_processors(), G_MAXUINT);
-    link->events = *events;
     link->authorities = g_ptr_array_new_with_free_func((GDestroyNotify)authority_unref);
     link->channels = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)channel_free);
     link->connections = g_ptr_array_new_with_free_func((GDestroyNotify)connection_free);
@@ -352,6 +351,7 @@ Link *link_new(const Config *config, Identity *identity, Journal *journal, const
         g_signal_connect(link->network, "network-changed", G_CALLBACK(on_network_changed), link);
     configure(link);
     update_state(link);
+    link->events = *events; /* nobody is called from inside link_new */
     return link;
 }
 
