@@ -21,11 +21,12 @@ ASN1_INTEGER *serial_random(GError **error)
 
 AUTHORITY_KEYID *authority_key_identifier(X509 *issuer, GError **error)
 {
-    const ASN1_OCTET_STRING *key_id = X509_get0_subject_key_id(issuer);
+    /* Not X509_get0_subject_key_id: that caches, and |issuer| may be a certificate in the making. */
+    ASN1_OCTET_STRING *key_id = X509_get_ext_d2i(issuer, NID_subject_key_identifier, NULL, NULL);
     if (!key_id)
         return refuse(error, "The CA certificate has no subject key identifier"), NULL;
     AUTHORITY_KEYID *identifier = AUTHORITY_KEYID_new();
-    identifier->keyid = ASN1_OCTET_STRING_dup(key_id);
+    identifier->keyid = key_id;
     return identifier;
 }
 
