@@ -197,7 +197,8 @@ static bool keep_revoked(GArray *entries, GError **error)
     Revocation *entry = (Revocation *)(void *)entries->data;
     guint kept = 0;
 
-    qsort(entry, entries->len, sizeof *entry, compare);
+    if (entries->len > 0) /* an empty array has no data to point to */
+        qsort(entry, entries->len, sizeof *entry, compare);
     for (guint i = 1; i < entries->len; i++)
         if (compare(&entry[i - 1], &entry[i]) == 0)
             return refuse_line(error, MAX(entry[i - 1].line, entry[i].line), "the serial number of line %u again",
