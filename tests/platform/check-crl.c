@@ -83,7 +83,7 @@ static bool check_entries(X509_CRL *crl, const char *database, bool *ret_reasons
         if (!check_entry(crl, fields, error))
             return false;
     }
-    return revoked == sk_X509_REVOKED_num(X509_CRL_get_REVOKED(crl)) ||
+    return revoked == MAX(sk_X509_REVOKED_num(X509_CRL_get_REVOKED(crl)), 0) ||
            wrong(error, "has entries that are not revoked in the database");
 }
 

@@ -10,6 +10,7 @@
 enum {
     INFLATED_LIMIT = 512 * 1024 * 1024,
     SHORT_BY = 200, /* bytes that a truncated message lacks */
+    BASE64_LINE = 64,
 };
 
 #define FRAME(TYPE)                                                                                          \
@@ -58,8 +59,6 @@ static bool add_signers(CMS_ContentInfo *cms, const Pki *pki, gint64 signing_tim
                            : flaw == FLAW_EXPIRED_SIGNER ? &pki->expired
                            : flaw == FLAW_TLS_SIGNER     ? &pki->tls
                                                          : &pki->signer;
-    if (flaw == FLAW_NO_SIGNER)
-        return true;
     if (!add_signer(cms, signer, signer->key, digest, signing_time, flags))
         return false;
     return flaw != FLAW_TWO_SIGNERS ||
@@ -109,6 +108,17 @@ static char *cut_short(char *smime)
     return smime;
 }
 
+/* OpenSSL neither makes signed data without signers nor frees a SignerInfo by itself: a finished one is moved
+ * from |cms| into another message, which is thrown away. */
+static bool remove_signer(CMS_ContentInfo *cms, const Pki *pki)
+{
+    g_autoptr(CMS_ContentInfo) bin = CMS_sign(NULL, NULL, NULL, NULL, CMS_PARTIAL);
+    if (!bin || !add_signer(bin, &pki->signer, pki->signer.key, EVP_sha256(), 0, CMS_BINARY))
+        return false;
+    CMS_SignerInfo *signer = sk_CMS_SignerInfo_pop(CMS_get0_SignerInfos(cms));
+    return sk_CMS_SignerInfo_push(CMS_get0_SignerInfos(bin), signer) > 0;
+}
+
 char *envelope_sign(GBytes *content, const Pki *pki, gint64 signing_time, Flaw flaw, GError **error)
 {
     if (flaw == FLAW_NOT_SMIME)
@@ -119,17 +129,17 @@ char *envelope_sign(GBytes *content, const Pki *pki, gint64 signing_time, Flaw f
                 (flaw == FLAW_NO_ATTRIBUTES ? CMS_NOATTR : 0);
     g_autoptr(BIO) in = bytes_reader(content);
     g_autoptr(CMS_ContentInfo) cms = CMS_sign(NULL, NULL, NULL, in, (unsigned)flags);
+    bool detached = flaw == FLAW_DETACHED; /* is finished while it is written */
     if (!cms || !add_signers(cms, pki, signing_time, flaw, flags & (CMS_BINARY | CMS_NOATTR)) ||
-        CMS_final(cms, in, NULL, CMS_BINARY) != 1) {
+        (!detached && CMS_final(cms, in, NULL, CMS_BINARY) != 1) ||
+        (flaw == FLAW_NO_SIGNER && !remove_signer(cms, pki))) {
         openssl_failed(error, "Signing the platform's message failed");
         return NULL;
     }
     if (flaw == FLAW_ALTERED)
         return frame_altered(cms, content);
-    if (flaw == FLAW_DETACHED) {
-        (void)BIO_reset(in);
+    if (detached)
         return frame_text(cms, in, CMS_BINARY | CMS_DETACHED);
-    }
     char *smime = frame_text(cms, NULL, CMS_BINARY);
     return flaw == FLAW_TRUNCATED ? cut_short(smime) : smime;
 }
@@ -146,10 +156,13 @@ static char *spoil_padding(char *smime)
     gsize size;
     g_autofree guchar *der = g_base64_decode(body + 2, &size);
     der[size - 17] ^= 0x5a;
+    g_autoptr(GString) spoilt = g_string_new(FRAME("enveloped-data"));
     g_autofree char *base64 = g_base64_encode(der, size);
-    char *spoilt = g_strconcat(FRAME("enveloped-data"), base64, "\n\n", NULL);
+    for (const char *at = base64; *at; at += strnlen(at, BASE64_LINE)) /* OpenSSL reads no longer lines */
+        g_string_append_printf(spoilt, "%.*s\n", BASE64_LINE, at);
+    g_string_append_c(spoilt, '\n');
     g_free(smime);
-    return spoilt;
+    return g_string_free(g_steal_pointer(&spoilt), FALSE);
 }
 
 static char *encrypt_text(GBytes *content, X509 *recipient, Flaw flaw, GError **error)
