@@ -38,6 +38,15 @@ void restart_daemon_with_key(Fixture *fixture, const char *const *tokens)
     start(fixture, tokens, fixture_directory(fixture));
 }
 
+Fixture *start_daemon_with_softhsm(void)
+{
+    static const char with_softhsm[] = "[Platform]\nUrl=http://127.0.0.1:9\n";
+    static const char *const environment[] = {"LC_ALL", "C.UTF-8", NULL};
+    Fixture *fixture = fixture_new();
+    fixture_start_daemon(fixture, NULL, with_softhsm, NULL, environment);
+    return fixture;
+}
+
 char *write_template(Fixture *fixture)
 {
     g_autoptr(X509) ca = test_ca("Provisioned CA", test_key("p256"));

@@ -12,6 +12,9 @@ Fixture *start_daemon(const char *const *tokens);
 /* Ends it and starts it again, with a sealing key for PINs. */
 void restart_daemon_with_key(Fixture *fixture, const char *const *tokens);
 
+/* With SoftHSM2 instead of fakes, whose tokens lie in the state directory. */
+Fixture *start_daemon_with_softhsm(void);
+
 /* A CA certificate as the platform would hand it out, in a file. Transfer full: its path. */
 char *write_template(Fixture *fixture);
 /* A file with a secret in it. Transfer full: its path. */

@@ -216,6 +216,39 @@ static void test_resumed(void)
     assert_state(place, "provisioned");
 }
 
+static void test_softhsm(void)
+{
+    g_autoptr(Fixture) fixture = start_daemon_with_softhsm();
+    g_autofree char *template_file = write_template(fixture);
+    g_autofree char *pin = write_secret(fixture, "123456\n");
+    g_autofree char *so_pin = write_secret(fixture, "87654321\n");
+    g_autoptr(Run) created =
+        run_iothsmctl("softhsm create $1 --pin-file=$2 --so-pin-file=$3 -j", "My token", pin, so_pin, NULL);
+    if (strstr(created->out, "Error.Unsupported") != NULL) {
+        g_test_skip("SoftHSM2 is not installed");
+        return;
+    }
+    assert_run(created, 0);
+    g_autoptr(JsonNode) made = run_json(created);
+    g_autofree char *serial = json_text(made, "token");
+    g_autoptr(Run) pin_set = run_iothsmctl("pin set $1 --pin-file=$2", serial, pin, NULL);
+    assert_run(pin_set, 0);
+    g_autoptr(Run) provisioned = run_iothsmctl(
+        "provision --token=$1 --type=p256 --template=$2 --self-signed -j", "My token", template_file, NULL);
+    assert_run(provisioned, 0);
+    g_autoptr(Run) unconfirmed = run_iothsmctl("softhsm delete $1", serial, NULL);
+    assert_run(unconfirmed, 2);
+    Terminal *terminal = terminal_new(80, NULL, "softhsm delete $1", "My token", NULL);
+    terminal_expect(terminal, "for ever? (y/N)");
+    terminal_type(terminal, "\n");
+    g_autofree char *kept = terminal_finish(terminal, 1);
+    g_assert_nonnull(strstr(kept, "Nothing was changed"));
+    g_autoptr(Run) deleted = run_iothsmctl("softhsm delete $1 --yes", serial, NULL);
+    assert_run(deleted, 0);
+    g_autoptr(Run) gone = run_iothsmctl("show $1", serial, NULL);
+    assert_run(gone, 3);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -226,5 +259,6 @@ int main(int argc, char **argv)
     g_test_add_func("/provision/several-tokens-must-be-told-apart", test_several_tokens);
     g_test_add_func("/provision/guided-on-a-terminal", test_guided);
     g_test_add_func("/provision/resumed-with-the-key-that-is-there", test_resumed);
+    g_test_add_func("/provision/softhsm-token-from-creation-to-deletion", test_softhsm);
     return g_test_run();
 }
