@@ -2,8 +2,9 @@
 
 /* Nothing that people or hardware do keeps the main loop from answering: while a token takes 2 s for
  * everything, polkit never answers, a pipe never delivers and every fsync takes half a second, properties are
- * read within 10 ms (the 99th of 100). The reader is a thread with a connection of its own, the rest of this
- * process makes the trouble. */
+ * read within 10 ms (the 99th of 100), and none of them waits as long as the shortest of these. The reader is
+ * a thread with a connection of its own, the rest of this process makes the trouble. The bus itself is asked
+ * in turn: how late it is says what the machine, busy with other things, adds to every answer. */
 
 #include "daemon/openssl-cleanup.h"
 #include "tests/bus/fixture.h"
@@ -18,6 +19,7 @@
 #define READS 1000
 #define PAUSE_USEC (5 * 1000)
 #define P99_LIMIT_USEC (10 * 1000)
+#define LONGEST_LIMIT_USEC (400 * 1000)
 /* A machine that is busy with other things is slow now and then; a loop that blocks is slow each time. */
 #define ATTEMPTS 3
 
@@ -26,6 +28,7 @@
 typedef struct Reader {
     const char *address;
     gint64 times[READS]; /* µs */
+    gint64 bus_times[READS];
     bool done;
 } Reader;
 
@@ -59,6 +62,14 @@ static void read_once(sd_bus *bus, guint round)
     free(text);
 }
 
+static void ask_bus(sd_bus *bus)
+{
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    if (sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                           "GetId", &error, NULL, "") < 0)
+        g_error("%s", error.message);
+}
+
 static gpointer read_many(gpointer userdata)
 {
     Reader *reader = userdata;
@@ -66,7 +77,10 @@ static gpointer read_many(gpointer userdata)
     for (guint i = 0; i < READS; i++) {
         gint64 start = g_get_monotonic_time();
         read_once(bus, i);
-        reader->times[i] = g_get_monotonic_time() - start;
+        gint64 read = g_get_monotonic_time();
+        ask_bus(bus);
+        reader->times[i] = read - start;
+        reader->bus_times[i] = g_get_monotonic_time() - read;
         g_usleep(PAUSE_USEC);
     }
     sd_bus_flush_close_unref(bus);
@@ -168,18 +182,28 @@ static bool has_happened(void *userdata)
            trouble->writing_pin.answers > 0 && trouble->waiting_for_pipe.answers > 0;
 }
 
-static gint64 measure(Fixture *fixture)
+static gint64 sorted_p99(gint64 *times)
+{
+    qsort(times, READS, sizeof times[0], compare_times);
+    return times[READS * 99 / 100];
+}
+
+/* Whether the 99th of 100 was in time; one that was much too late fails the test at once. */
+static bool in_time(Fixture *fixture)
 {
     g_autofree Reader *reader = g_new0(Reader, 1);
     reader->address = fixture_address(fixture);
     GThread *thread = g_thread_new("reader", read_many, reader);
     fixture_wait_flag(fixture, &reader->done, 120);
     g_thread_join(thread);
-    qsort(reader->times, READS, sizeof reader->times[0], compare_times);
-    g_test_message("property reads: p50 %.2f ms, p99 %.2f ms, longest %.2f ms",
-                   (double)reader->times[READS / 2] / 1e3, (double)reader->times[READS * 99 / 100] / 1e3,
-                   (double)reader->times[READS - 1] / 1e3);
-    return reader->times[READS * 99 / 100];
+    gint64 p99 = sorted_p99(reader->times);
+    gint64 bus_p99 = sorted_p99(reader->bus_times);
+    gint64 longest = reader->times[READS - 1];
+    g_test_message("property reads: p50 %.2f ms, p99 %.2f ms, longest %.2f ms; the bus itself: p99 %.2f ms",
+                   (double)reader->times[READS / 2] / 1e3, (double)p99 / 1e3, (double)longest / 1e3,
+                   (double)bus_p99 / 1e3);
+    g_assert_cmpint(longest, <, LONGEST_LIMIT_USEC);
+    return p99 < P99_LIMIT_USEC + bus_p99;
 }
 
 static void start_daemon(Fixture *fixture)
@@ -224,15 +248,13 @@ static void properties_are_read_at_once_whatever_else_hangs(void)
     begin(&trouble, &trouble.waiting_for_pipe, wait_for_pipe);
     begin(&trouble, &trouble.writing_anchor, write_anchor);
     begin(&trouble, &trouble.writing_pin, write_pin);
-    gint64 best = G_MAXINT64;
-    for (guint i = 0; i < ATTEMPTS && best >= P99_LIMIT_USEC; i++) {
-        gint64 p99 = measure(fixture);
-        best = MIN(best, p99);
-    }
+    bool quick = false;
+    for (guint i = 0; i < ATTEMPTS && !quick; i++)
+        quick = in_time(fixture);
     fixture_wait(fixture, has_happened, &trouble, 60);
     trouble.over = true;
 
-    g_assert_cmpint(best, <, P99_LIMIT_USEC);
+    g_assert_true(quick);
     g_assert_cmpint(trouble.generating.longest, >=, 2 * G_USEC_PER_SEC);
     g_assert_cmpint(trouble.waiting_for_pipe.longest, >=, 4 * G_USEC_PER_SEC);
     g_assert_cmpint(trouble.writing_anchor.longest, >=, G_USEC_PER_SEC / 2);
