@@ -182,12 +182,24 @@ static bool set_signing_time(CMS_SignerInfo *signer, gint64 seconds)
     return time && CMS_signed_add1_attr_by_NID(signer, NID_pkcs9_signingTime, ASN1_STRING_type(time), time, -1) == 1;
 }
 
+/* What will be read elsewhere: the object that was built still holds what it was built from. Transfer full. */
+static CMS_ContentInfo *read_again(CMS_ContentInfo *cms)
+{
+    unsigned char *encoded = NULL;
+    int size = i2d_CMS_ContentInfo(cms, &encoded);
+    const unsigned char *at = encoded;
+    CMS_ContentInfo *again = size > 0 ? d2i_CMS_ContentInfo(NULL, &at, size) : NULL;
+    OPENSSL_free(encoded);
+    return again;
+}
+
 /* Transfer full; NULL with OpenSSL's queue filled. */
 static CMS_ContentInfo *sign_content(const CmsWork *work, X509 *ca, EVP_PKEY *key)
 {
     unsigned flags = CMS_BINARY | CMS_PARTIAL | (work->capabilities ? 0 : CMS_NOSMIMECAP);
-    g_autoptr(BIO) content =
-        BIO_new_mem_buf(g_bytes_get_data(work->content, NULL), (int)g_bytes_get_size(work->content));
+    gsize size = 0;
+    const void *data = g_bytes_get_data(work->content, &size);
+    g_autoptr(BIO) content = BIO_new_mem_buf(size ? data : "", (int)size);
     g_autoptr(CMS_ContentInfo) cms = CMS_sign(NULL, NULL, work->added, NULL, flags);
 
     if (!cms || (work->content_type && CMS_set1_eContentType(cms, work->content_type) != 1))
@@ -195,7 +207,7 @@ static CMS_ContentInfo *sign_content(const CmsWork *work, X509 *ca, EVP_PKEY *ke
     CMS_SignerInfo *signer = CMS_add1_signer(cms, ca, key, work->digest, flags);
     if (!signer || !set_signing_time(signer, work->signing_time) || CMS_final(cms, content, NULL, flags) != 1)
         return NULL;
-    return g_steal_pointer(&cms);
+    return read_again(cms);
 }
 
 static char *write_form(CMS_ContentInfo *cms, OutputForm form)

@@ -7,7 +7,6 @@
 #include "daemon/ca/pem.h"
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
-#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
 
@@ -82,12 +81,8 @@ static char *name_to_text(const X509_NAME *name)
     unsigned long flags = XN_FLAG_RFC2253 & ~(unsigned long)XN_FLAG_DN_REV;
     g_autoptr(BIO) bio = BIO_new(BIO_s_mem());
 
-    if (X509_NAME_print_ex(bio, name, 0, flags & ~(unsigned long)ASN1_STRFLGS_ESC_MSB) < 0) {
-        /* A string that is not in the encoding it claims: shown byte by byte. */
-        ERR_clear_error();
-        (void)BIO_reset(bio);
-        X509_NAME_print_ex(bio, name, 0, flags & ~(unsigned long)ASN1_STRFLGS_UTF8_CONVERT);
-    }
+    /* OpenSSL does not decode names whose strings break their own encoding, so this finds readable text. */
+    X509_NAME_print_ex(bio, name, 0, flags & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
     g_autofree char *raw = bio_to_text(bio);
     g_autofree char *text = g_utf8_make_valid(raw, -1);
     return escape_controls(text);
