@@ -11,6 +11,7 @@
 #include <openssl/objects.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 typedef struct Text {
     const char *at;
@@ -188,7 +189,7 @@ static int compare(const void *a, const void *b)
     const Revocation *left = a;
     const Revocation *right = b;
     return left->digits != right->digits ? (int)left->digits - (int)right->digits
-                                         : g_ascii_strncasecmp(left->serial, right->serial, left->digits);
+                                         : strncasecmp(left->serial, right->serial, left->digits);
 }
 
 /* Orders, refuses doubles, and drops what is not revoked. */
