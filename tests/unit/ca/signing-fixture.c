@@ -169,3 +169,15 @@ void assert_chains(const TestAuthority *authority, const char *pem)
                  authority->certificate_path, path);
     assert_contains(output, ": OK");
 }
+
+static gboolean on_tick(gpointer userdata)
+{
+    return G_SOURCE_CONTINUE;
+}
+
+void wait_for_thread(bool (*condition)(void *userdata), void *userdata)
+{
+    guint tick = g_timeout_add(5, on_tick, NULL);
+    test_wait_for(condition, userdata, 60);
+    g_source_remove(tick);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Authorities come and go with slots, and their slots share the work. */
+
+#include "daemon/ca/authority.h"
+#include "daemon/ca/name.h"
+#include "daemon/ca/provision.h"
+#include "daemon/openssl-cleanup.h"
+#include "daemon/token/fake.h"
+#include "tests/unit/ca/signing-fixture.h"
+#include "tests/unit/token/fixture.h"
+#include <string.h>
+
+typedef struct Seen {
+    guint added, removed, changed;
+} Seen;
+
+typedef struct Bench {
+    Fixture *tokens;
+    AuthoritySet *set;
+    Seen seen;
+} Bench;
+
+static void on_added(Authority *authority, void *seen)
+{
+    ((Seen *)seen)->added++;
+    g_assert_cmpuint(authority_slots(authority)->len, ==, 1);
+}
+
+static void on_removed(Authority *authority, void *seen)
+{
+    ((Seen *)seen)->removed++;
+    g_assert_cmpuint(authority_slots(authority)->len, ==, 0);
+}
+
+static void on_changed(Authority *authority, void *seen)
+{
+    ((Seen *)seen)->changed++;
+}
+
+static Bench *bench_new(const char *specs)
+{
+    g_autoptr(GError) error = NULL;
+    Bench *bench = g_new0(Bench, 1);
+    Source *source = fake_source_new(specs, &error);
+    g_assert_no_error(error);
+    bench->tokens = fixture_new(source, false);
+    const AuthorityEvents events = {on_added, on_removed, on_changed, &bench->seen};
+    bench->set = authority_set_new(&events);
+    return bench;
+}
+
+static void bench_free(Bench *bench)
+{
+    authority_set_free(bench->set);
+    fixture_free(bench->tokens);
+    g_free(bench);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Bench, bench_free)
+
+/* A new slot on |serial| with |key| in it. */
+static Slot *import_key(Bench *bench, const char *serial, EVP_PKEY *key)
+{
+    g_autofree char *pem = test_key_pem(key, NULL);
+    g_autoptr(Secret) secret = secret_of(pem);
+    Token *token = fixture_token(bench->tokens, serial);
+    g_auto(Ending) ending = {0};
+    token_import_key(token, "", secret, NULL, NULL, NULL, ending_text, &ending);
+    ending_ok(&ending);
+    return slot_ref(token_find_slot(token, ending.text));
+}
+
+static void write_certificate(Slot *slot, X509 *certificate)
+{
+    g_auto(Ending) ending = {0};
+    slot_write_certificate(slot, certificate, NULL, ending_done, &ending);
+    ending_ok(&ending);
+}
+
+static Slot *slot_of(Bench *bench, const char *serial, EVP_PKEY *key, X509 *certificate)
+{
+    Slot *slot = import_key(bench, serial, key);
+    write_certificate(slot, certificate);
+    authority_set_update(bench->set, slot, true);
+    return slot;
+}
+
+static void assert_seen(const Bench *bench, guint added, guint removed, guint changed)
+{
+    g_assert_cmpuint(bench->seen.added, ==, added);
+    g_assert_cmpuint(bench->seen.removed, ==, removed);
+    g_assert_cmpuint(bench->seen.changed, ==, changed);
+}
+
+static void test_it_lives_from_its_first_slot_to_its_last(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_key("p256");
+    g_autoptr(X509) ca = test_ca("One", key);
+    g_autofree char *thumbprint = certificate_thumbprint(ca);
+    g_autoptr(Slot) first = slot_of(bench, "F1", key, ca);
+    assert_seen(bench, 1, 0, 0);
+    authority_set_update(bench->set, first, true);
+    assert_seen(bench, 1, 0, 0);
+    g_autoptr(Slot) second = slot_of(bench, "F2", key, ca);
+    assert_seen(bench, 1, 0, 1);
+
+    g_autoptr(Authority) authority = authority_ref(authority_set_find(bench->set, thumbprint));
+    g_autofree char *serial = certificate_serial(ca);
+    g_assert_cmpstr(authority_thumbprint(authority), ==, thumbprint);
+    g_assert_cmpstr(authority_serial(authority), ==, serial);
+    g_assert_cmpuint(authority_slots(authority)->len, ==, 2);
+    g_assert_true(authority_set_of_slot(bench->set, second) == authority);
+    g_assert_cmpuint(authority_set_all(bench->set)->len, ==, 1);
+
+    authority_set_update(bench->set, first, false);
+    assert_seen(bench, 1, 0, 2);
+    authority_set_update(bench->set, second, false);
+    assert_seen(bench, 1, 1, 2);
+    authority_set_update(bench->set, second, false);
+    assert_seen(bench, 1, 1, 2);
+    g_assert_null(authority_set_find(bench->set, thumbprint));
+    g_assert_null(authority_set_of_slot(bench->set, second));
+    g_assert_cmpuint(authority_set_all(bench->set)->len, ==, 0);
+    /* What became of it is nobody's news any more. */
+    authority_count_signature(authority);
+    assert_seen(bench, 1, 1, 2);
+}
+
+static void test_what_makes_no_authority(void)
+{
+    static const char *const leaf_extensions[] = {"basicConstraints", "CA:FALSE", NULL};
+    static const char *const ca_extensions[] = {"basicConstraints", "CA:TRUE", NULL};
+    const TestCertificate leaf = {.subject = "CN=Leaf", .extensions = leaf_extensions};
+    const TestCertificate temporary = {.subject = "C=US, CN=" SLOT_TEMPORARY_SUBJECT, .extensions = ca_extensions};
+    const TestCertificate plain = {.subject = "CN=Plain"};
+    const TestCertificate *const none[] = {&leaf, &temporary, &plain};
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(Slot) slot = import_key(bench, "F1", key);
+    authority_set_update(bench->set, slot, true);
+    for (gsize i = 0; i < G_N_ELEMENTS(none); i++) {
+        g_autoptr(X509) certificate = test_certificate(none[i], key, NULL, NULL);
+        write_certificate(slot, certificate);
+        authority_set_update(bench->set, slot, true);
+        assert_seen(bench, 0, 0, 0);
+    }
+    g_autoptr(X509) ca = test_ca("CA", key);
+    write_certificate(slot, ca);
+    authority_set_update(bench->set, slot, true);
+    assert_seen(bench, 1, 0, 0);
+}
+
+static void test_a_new_certificate_is_a_new_authority(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) old = test_ca("Old", key);
+    g_autoptr(X509) new = test_ca("New", key);
+    g_autoptr(Slot) slot = slot_of(bench, "F1", key, old);
+    write_certificate(slot, new);
+    authority_set_update(bench->set, slot, true);
+    assert_seen(bench, 2, 1, 0);
+    g_autofree char *subject = certificate_subject(new);
+    g_assert_cmpstr(authority_subject(authority_set_of_slot(bench->set, slot)), ==, subject);
+}
+
+static void test_all_are_ordered(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1,slots=8");
+    g_autoptr(GPtrArray) slots = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);
+    for (int i = 0; i < 5; i++) {
+        g_autoptr(EVP_PKEY) key = test_new_key("p256");
+        g_autoptr(X509) ca = test_ca("CA", key);
+        g_ptr_array_add(slots, slot_of(bench, "F1", key, ca));
+    }
+    GPtrArray *all = authority_set_all(bench->set);
+    g_assert_cmpuint(all->len, ==, 5);
+    for (guint i = 1; i < all->len; i++)
+        g_assert_cmpstr(authority_thumbprint(all->pdata[i - 1]), <, authority_thumbprint(all->pdata[i]));
+}
+
+static void test_link_and_counters(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) slot = slot_of(bench, "F1", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, slot);
+    g_assert_cmpstr(authority_link_to_string(authority_link(authority)), ==, "not-connected");
+    g_assert_cmpstr(authority_link_message(authority), ==, "");
+
+    authority_set_link(authority, AUTHORITY_UNREGISTERED, "who are you", 5);
+    authority_set_link(authority, AUTHORITY_UNREGISTERED, "who are you", 5);
+    assert_seen(bench, 1, 0, 1);
+    g_assert_cmpstr(authority_link_to_string(authority_link(authority)), ==, "unregistered");
+    g_assert_cmpstr(authority_link_message(authority), ==, "who are you");
+    g_assert_cmpint(authority_next_attempt(authority), ==, 5);
+    authority_set_link(authority, AUTHORITY_CONNECTED, NULL, 0);
+    assert_seen(bench, 1, 0, 2);
+
+    g_assert_cmpint(authority_last_signature(authority), ==, 0);
+    authority_count_signature(authority);
+    authority_count_denied(authority);
+    assert_seen(bench, 1, 0, 4);
+    g_assert_cmpuint(authority_signatures(authority), ==, 1);
+    g_assert_cmpuint(authority_denied(authority), ==, 1);
+    g_assert_cmpint(authority_last_signature(authority), >, 0);
+}
+
+/* --- whose turn it is --- */
+
+static void signed_unref(void *data)
+{
+    Signed *made = data;
+    if (g_atomic_int_dec_and_test(&made->references))
+        g_free(made);
+}
+
+typedef struct Use {
+    Ending ending;
+    Signed *made;
+} Use;
+
+static void use_clear(Use *use)
+{
+    ending_clear(&use->ending);
+    g_clear_pointer(&use->made, signed_unref);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Use, use_clear)
+
+static bool start_use(Authority *authority, Use *use, GError **error)
+{
+    use->made = g_new0(Signed, 1);
+    use->made->references = 2;
+    return authority_use_key(authority, sign_message, use->made, signed_unref, WORKER_NO_DEADLINE, NULL, ending_done,
+                             &use->ending, error);
+}
+
+static void finish_use(Use *use, EVP_PKEY *key)
+{
+    ending_ok(&use->ending);
+    g_assert_true(verifies(key, use->made));
+}
+
+static bool both_held(void *source)
+{
+    return fake_source_held(source, "F1") == 1 && fake_source_held(source, "F2") == 1;
+}
+
+static void test_work_goes_where_the_queue_is_shortest(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) first = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) second = slot_of(bench, "F2", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, first);
+    Use uses[4] = {0};
+    fake_source_hold(bench->tokens->source, "F1", true);
+    fake_source_hold(bench->tokens->source, "F2", true);
+    for (int i = 0; i < 4; i++)
+        g_assert_true(start_use(authority, &uses[i], NULL));
+    g_assert_cmpuint(token_load(slot_token(first)), ==, 2);
+    g_assert_cmpuint(token_load(slot_token(second)), ==, 2);
+    wait_for_thread(both_held, bench->tokens->source);
+    fake_source_hold(bench->tokens->source, "F1", false);
+    fake_source_hold(bench->tokens->source, "F2", false);
+    for (int i = 0; i < 4; i++)
+        finish_use(&uses[i], key);
+    for (int i = 0; i < 4; i++)
+        use_clear(&uses[i]);
+    g_assert_cmpuint(slot_signatures(first), ==, 2);
+    g_assert_cmpuint(slot_signatures(second), ==, 2);
+}
+
+static void test_work_goes_to_the_token_that_is_left(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) first = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) second = slot_of(bench, "F2", key, ca);
+    g_autoptr(Authority) authority = authority_ref(authority_set_of_slot(bench->set, first));
+    fake_source_unplug(bench->tokens->source, "F1");
+    g_auto(Use) use = {0};
+    g_assert_true(start_use(authority, &use, NULL));
+    finish_use(&use, key);
+    g_assert_cmpuint(slot_signatures(second), ==, 1);
+
+    /* The manager has not told the set yet. */
+    fake_source_unplug(bench->tokens->source, "F2");
+    g_autoptr(GError) busy = NULL;
+    g_auto(Use) failed = {0};
+    g_assert_false(start_use(authority, &failed, &busy));
+    g_assert_nonnull(busy);
+    g_assert_false(failed.ending.done);
+    authority_set_update(bench->set, first, false);
+    authority_set_update(bench->set, second, false);
+    g_autoptr(GError) gone = NULL;
+    g_auto(Use) again = {0};
+    g_assert_false(start_use(authority, &again, &gone));
+    g_assert_error(gone, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE);
+}
+
+static void test_a_token_without_its_pin_comes_last(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1,pin=123456;fake:serial=F2");
+    set_pin(fixture_token(bench->tokens, "F1"), "123456");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) locked = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) open = slot_of(bench, "F2", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, locked);
+    g_auto(Ending) forgotten = {0};
+    token_forget_pin(slot_token(locked), NULL, ending_done, &forgotten);
+    ending_ok(&forgotten);
+    for (int i = 0; i < 3; i++) {
+        g_auto(Use) use = {0};
+        g_assert_true(start_use(authority, &use, NULL));
+        finish_use(&use, key);
+    }
+    g_assert_cmpuint(slot_signatures(open), ==, 3);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/authority/lives-from-its-first-slot-to-its-last", test_it_lives_from_its_first_slot_to_its_last);
+    g_test_add_func("/authority/what-makes-none", test_what_makes_no_authority);
+    g_test_add_func("/authority/a-new-certificate-is-a-new-one", test_a_new_certificate_is_a_new_authority);
+    g_test_add_func("/authority/all-are-ordered", test_all_are_ordered);
+    g_test_add_func("/authority/link-and-counters", test_link_and_counters);
+    g_test_add_func("/authority/work-goes-where-the-queue-is-shortest", test_work_goes_where_the_queue_is_shortest);
+    g_test_add_func("/authority/work-goes-to-the-token-that-is-left", test_work_goes_to_the_token_that_is_left);
+    g_test_add_func("/authority/a-token-without-its-pin-comes-last", test_a_token_without_its_pin_comes_last);
+    return g_test_run();
+}
