@@ -11,7 +11,6 @@
 #include "daemon/link/opening.h"
 #include "daemon/link/sealing.h"
 #include "daemon/link/wire.h"
-#include <math.h>
 
 #define PATH "/api/public/getiotconnectiondata"
 /* RFC 6585; libsoup has no name for it. */
