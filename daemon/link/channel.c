@@ -398,6 +398,7 @@ void channel_free(Channel *self)
     g_clear_pointer(&self->bootstrap, bootstrap_cancel);
     g_clear_pointer(&self->inbox, inbox_free);
     leave_transport(self);
+    authority_set_link(self->authority, AUTHORITY_NOT_CONNECTED, "", 0);
     channel_key_unref(self->context.key);
     since_window_free(self->window);
     authority_unref(self->authority);

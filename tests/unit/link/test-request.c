@@ -6,6 +6,7 @@
 #include "daemon/ca/name.h"
 #include "daemon/error.h"
 #include "daemon/json.h"
+#include "daemon/link/request.h"
 #include "tests/unit/link/agent.h"
 
 typedef struct Scene {
@@ -449,28 +450,40 @@ static void a_flood_is_bounded_and_served_in_order(void)
     close_scene(&scene);
 }
 
-static void a_token_that_fails_is_told_without_its_secrets(void)
+static void errors_of_the_token_are_told_in_stable_words(void)
 {
     static const struct {
         IothsmError code;
         const char *text;
-    } cases[] = {{IOTHSM_ERROR_PIN_BLOCKED, "HSM login failed"},
+    } cases[] = {{IOTHSM_ERROR_PIN_REQUIRED, "HSM login failed"},
+                 {IOTHSM_ERROR_PIN_WRONG, "HSM login failed"},
+                 {IOTHSM_ERROR_PIN_BLOCKED, "HSM login failed"},
                  {IOTHSM_ERROR_TOUCH_TIMEOUT, "HSM was not touched in time"},
                  {IOTHSM_ERROR_TOKEN_BUSY, "HSM is busy"},
-                 {IOTHSM_ERROR_FAILED, "Signing failed"}};
+                 {IOTHSM_ERROR_TOKEN_GONE, "HSM is not available"},
+                 {IOTHSM_ERROR_TIMED_OUT, "HSM did not answer in time"},
+                 {IOTHSM_ERROR_FAILED, "Signing failed"},
+                 {IOTHSM_ERROR_INVALID, "The PIN of /secret/path is 1234"}}; /* about the request: as it is */
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error =
+            g_error_new_literal(IOTHSM_ERROR, (int)cases[i].code, "The PIN of /secret/path is 1234");
+        g_assert_cmpstr(request_error_text(error), ==, cases[i].text);
+    }
+    g_autoptr(GError) foreign = g_error_new_literal(G_FILE_ERROR, G_FILE_ERROR_NOSPC, "/secret/path is full");
+    g_assert_cmpstr(request_error_text(foreign), ==, "Signing failed");
+}
+
+static void a_failed_signature_is_not_the_answer_for_ever(void)
+{
     Scene scene;
     open_scene(&scene);
-    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *siguuid = g_strdup_printf("r-%u", i);
-        fake_source_fail_next(scene.agent->source, "F1", 1, cases[i].code);
-        send_csr(&scene, siguuid);
-        assert_refused(&scene, siguuid, cases[i].text);
-    }
-    /* Asked again, the same request is signed: the failure was not the answer for ever. */
+    fake_source_fail_next(scene.agent->source, "F1", 1, IOTHSM_ERROR_FAILED);
+    send_csr(&scene, "r-1");
+    assert_refused(&scene, "r-1", "Signing failed");
     guint answers = count_answers(&scene);
-    send_csr(&scene, "r-3");
+    send_csr(&scene, "r-1");
     wait_answers(&scene, answers + 1);
-    g_autofree char *text = answer(&scene, "r-3", true);
+    g_autofree char *text = answer(&scene, "r-1", true);
     close_scene(&scene);
 }
 
@@ -580,7 +593,8 @@ int main(int argc, char **argv)
     TEST(what_waited_longer_than_its_ttl_is_dropped);
     TEST(a_request_is_not_started_late_and_not_broken_off);
     TEST(a_flood_is_bounded_and_served_in_order);
-    TEST(a_token_that_fails_is_told_without_its_secrets);
+    TEST(errors_of_the_token_are_told_in_stable_words);
+    TEST(a_failed_signature_is_not_the_answer_for_ever);
     TEST(an_unplugged_token_abandons_its_requests);
     TEST(an_answer_that_is_too_large_becomes_a_short_one);
     TEST(a_crl_is_delivered_before_it_is_confirmed);
