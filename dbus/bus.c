@@ -73,6 +73,8 @@ static int on_message(sd_bus_message *message, void *userdata, sd_bus_error *ret
 {
     if (sd_bus_message_is_method_call(message, NULL, NULL) > 0)
         bus_refresh_now(userdata);
+    else if (sd_bus_message_is_signal(message, "org.freedesktop.DBus.Local", "Disconnected") > 0)
+        log_error("The system bus has closed the connection; the service ends, and systemd starts it again");
     return 0;
 }
 

@@ -178,6 +178,15 @@ static void polkit_free(Polkit *polkit)
     g_free(polkit);
 }
 
+static void end_bus(Fixture *fixture)
+{
+    if (fixture->bus_daemon <= 0)
+        return;
+    kill(fixture->bus_daemon, SIGTERM);
+    wait_for_exit(fixture->bus_daemon);
+    fixture->bus_daemon = 0;
+}
+
 void fixture_free(Fixture *fixture)
 {
     if (fixture == NULL)
@@ -189,8 +198,7 @@ void fixture_free(Fixture *fixture)
     sd_event_source_disable_unref(fixture->notify_source);
     close(fixture->notify_fd);
     sd_event_unref(fixture->event);
-    kill(fixture->bus_daemon, SIGTERM);
-    wait_for_exit(fixture->bus_daemon);
+    end_bus(fixture);
     g_free(fixture->address);
     g_free(fixture->state_directory);
     g_free(fixture->directory);
@@ -463,6 +471,15 @@ void fixture_kill_daemon(Fixture *fixture)
     kill(fixture->daemon, SIGKILL);
     wait_for_exit(fixture->daemon);
     fixture->daemon = 0;
+}
+
+int fixture_end_bus(Fixture *fixture)
+{
+    end_bus(fixture);
+    int status = wait_for_exit(fixture->daemon);
+    fixture->daemon = 0;
+    g_assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
 }
 
 int fixture_secret(const char *text)

@@ -74,6 +74,8 @@ void fixture_start_daemon(Fixture *fixture, const char *program, const char *con
 void fixture_stop_daemon(Fixture *fixture);
 /* SIGKILL: what a power cut leaves. */
 void fixture_kill_daemon(Fixture *fixture);
+/* Ends the bus under the daemon, which must end, too; gives its exit status. What is left is fixture_free. */
+int fixture_end_bus(Fixture *fixture);
 /* Its process, 0 when it does not run. */
 pid_t fixture_daemon_pid(const Fixture *fixture);
 const char *fixture_state_directory(const Fixture *fixture);

@@ -433,6 +433,12 @@ static void state_survives_a_crash_of_the_daemon(Test *test, gconstpointer data)
     g_assert_cmpstr(state, ==, "missing");
 }
 
+/* With a failure, so that systemd starts it again. */
+static void the_daemon_ends_with_the_bus(Test *test, gconstpointer data)
+{
+    g_assert_cmpint(fixture_end_bus(test->fixture), ==, 1);
+}
+
 static void a_second_daemon_says_that_the_name_is_taken(Test *test, gconstpointer data)
 {
     g_autofree char *state = g_strdup_printf("--state-directory=%s/second", fixture_directory(test->fixture));
@@ -461,5 +467,6 @@ int main(int argc, char **argv)
     ADD(set_up_slow, a_caller_that_leaves_has_its_call_cancelled);
     ADD(set_up, state_survives_a_crash_of_the_daemon);
     ADD(set_up, a_second_daemon_says_that_the_name_is_taken);
+    ADD(set_up, the_daemon_ends_with_the_bus);
     return g_test_run();
 }
