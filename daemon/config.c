@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The keys as a table: name, what is expected, where it goes. A key that isn't in the table does not exist. */
+/* The keys as a table: name, what is expected, where it goes. A key that isn't in the table does not exist.
+ */
 
 #include "daemon/config.h"
 #include "daemon/error.h"
@@ -176,7 +177,8 @@ static bool parse_crl_form(const Key *key, const char *value, void *field)
 static const Key keys[] = {
     {"Platform", "Url", "an https URL, or http for a loopback host", parse_url, FIELD(platform_url), 0, 0},
     {"Platform", "TlsCa", "an absolute path of a PEM file", parse_path, FIELD(tls_ca), 0, 0},
-    {"Platform", "VerificationCa", "an absolute path of a PEM file", parse_path, FIELD(verification_ca), 0, 0},
+    {"Platform", "VerificationCa", "an absolute path of a PEM file", parse_path, FIELD(verification_ca), 0,
+     0},
     {"Platform", "SignerPurpose", "smimesign or any", parse_signer_purpose, FIELD(signer_purpose), 0, 0},
     {"Platform", "ShortSerial", "hex or original", parse_short_serial, FIELD(short_serial), 0, 0},
     {"Tokens", "SoftHsm", "yes or no", parse_bool, FIELD(softhsm), 0, 0},
@@ -205,13 +207,14 @@ static bool read_group(Config *config, GKeyFile *file, const char *path, const c
     for (char **name = names; name && *name; name++) {
         const Key *key = find_key(group, *name);
         if (!key) {
-            log_warning("%s: [%s] %s is not a setting that this version knows; it is ignored", path, group, *name);
+            log_warning("%s: [%s] %s is not a setting that this version knows; it is ignored", path, group,
+                        *name);
             continue;
         }
         g_autofree char *value = g_key_file_get_string(file, group, *name, NULL);
         if (!value || !key->parse(key, g_strstrip(value), (char *)config + key->offset)) {
-            g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "%s: [%s] %s=%s is not %s", path, group, *name,
-                        value ? value : "", key->expected);
+            g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "%s: [%s] %s=%s is not %s", path, group,
+                        *name, value ? value : "", key->expected);
             return false;
         }
     }
@@ -240,10 +243,8 @@ static bool read_file(Config *config, const char *path, bool must_exist, GError 
 static char *find_softhsm(void)
 {
     static const char *const places[] = {
-        "/usr/lib/softhsm/libsofthsm2.so",
-        "/usr/lib64/softhsm/libsofthsm2.so",
-        "/usr/lib/pkcs11/libsofthsm2.so",
-        "/usr/lib64/pkcs11/libsofthsm2.so",
+        "/usr/lib/softhsm/libsofthsm2.so",       "/usr/lib64/softhsm/libsofthsm2.so",
+        "/usr/lib/pkcs11/libsofthsm2.so",        "/usr/lib64/pkcs11/libsofthsm2.so",
         "/usr/local/lib/softhsm/libsofthsm2.so",
     };
     for (gsize i = 0; i < G_N_ELEMENTS(places); i++)

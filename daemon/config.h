@@ -3,9 +3,9 @@
 
 /* The configuration: iothsmd.conf(5) as a plain struct, read once at start and again at Reload.
  *
- * /usr/lib/iothsm/iothsmd.conf is read first where it exists, then /etc/iothsm/iothsmd.conf (or --config=FILE alone).
- * An unknown group or key is logged and skipped; a value that can't be meant is an error that names file, key and
- * what is expected. */
+ * /usr/lib/iothsm/iothsmd.conf is read first where it exists, then /etc/iothsm/iothsmd.conf (or --config=FILE
+ * alone). An unknown group or key is logged and skipped; a value that can't be meant is an error that names
+ * file, key and what is expected. */
 
 #include <glib.h>
 #include <stdbool.h>
@@ -27,7 +27,7 @@ typedef struct Config {
     GStrv pkcs11_modules;
     /* [Limits] */
     guint queue_length;
-    guint default_ttl; /* seconds */
+    guint default_ttl;     /* seconds */
     guint64 message_size;  /* bytes */
     guint64 inflated_size; /* bytes */
     /* [Crl] */

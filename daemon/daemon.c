@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Start and stop, in order. What must happen before the first thread comes first: locked memory, blocked signals,
- * environment variables of libraries. */
+/* Start and stop, in order. What must happen before the first thread comes first: locked memory, blocked
+ * signals, environment variables of libraries. */
 
 #include "daemon/daemon.h"
 #include "daemon/error.h"
@@ -40,7 +40,8 @@ static char *absolute(char *path, const char *otherwise)
     return result;
 }
 
-static bool parse_options(int argc, char **argv, const DaemonAdditions *additions, Options *options, GError **error)
+static bool parse_options(int argc, char **argv, const DaemonAdditions *additions, Options *options,
+                          GError **error)
 {
     const GOptionEntry entries[] = {
         {"config", 0, 0, G_OPTION_ARG_FILENAME, &options->config_file,
@@ -54,7 +55,8 @@ static bool parse_options(int argc, char **argv, const DaemonAdditions *addition
         {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
         G_OPTION_ENTRY_NULL,
     };
-    g_autoptr(GOptionContext) context = g_option_context_new("- sign for a cloud CA with keys on hardware tokens");
+    g_autoptr(GOptionContext) context =
+        g_option_context_new("- sign for a cloud CA with keys on hardware tokens");
     int level = LOG_INFO;
 
     g_option_context_add_main_entries(context, entries, NULL);
@@ -63,7 +65,8 @@ static bool parse_options(int argc, char **argv, const DaemonAdditions *addition
     if (!g_option_context_parse(context, &argc, &argv, error))
         return false;
     if (argc > 1) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "\"%s\" is not understood; see --help", argv[1]);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "\"%s\" is not understood; see --help",
+                    argv[1]);
         return false;
     }
     if (options->log_level && !log_level_from_string(options->log_level, &level)) {
@@ -105,7 +108,8 @@ static void on_settled(const GError *error, void *userdata)
     (void)sd_notifyf(0, "READY=1\nSTATUS=%s", status);
 }
 
-static bool run(Loop *loop, const Options *options, const DaemonAdditions *additions, int *ret_exit, GError **error)
+static bool run(Loop *loop, const Options *options, const DaemonAdditions *additions, int *ret_exit,
+                GError **error)
 {
     const ManagerOptions manager_options = {
         .config_file = options->config_file,
@@ -145,7 +149,8 @@ int daemon_main(int argc, char **argv, const DaemonAdditions *additions)
         return EXIT_SUCCESS;
     }
     if (!locked)
-        log_warning("Memory can't be locked (see LimitMEMLOCK=): PINs are wiped after use but could be swapped out");
+        log_warning(
+            "Memory can't be locked (see LimitMEMLOCK=): PINs are wiped after use but could be swapped out");
     g_autoptr(Loop) loop = loop_new(&error);
     if (!loop || !run(loop, &options, additions, &exit_status, &error)) {
         log_error("%s", error->message);

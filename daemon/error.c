@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The table that gives each error its name on the bus and its exit status. Adding an error is adding a row. */
+/* The table that gives each error its name on the bus and its exit status. Adding an error is adding a row.
+ */
 
 #include "daemon/error.h"
 #include <openssl/err.h>
 #include <string.h>
 
-G_DEFINE_QUARK(iothsm-error, iothsm_error)
+G_DEFINE_QUARK(iothsm - error, iothsm_error)
 
 #define BUS_PREFIX "org.pkiaas.IoTHSM1.Error."
 

@@ -2,8 +2,8 @@
 #pragma once
 
 /* JSON from outside. json-glib's parser recurses and accepts what it likes, so bytes pass a gate first: valid
- * UTF-8 without NUL, nesting no deeper than JSON_DEPTH_MAX, an object at the top, no member named twice in one
- * object. Then typed getters that answer in words: "options.days is not an integer". */
+ * UTF-8 without NUL, nesting no deeper than JSON_DEPTH_MAX, an object at the top, no member named twice in
+ * one object. Then typed getters that answer in words: "options.days is not an integer". */
 
 #include <json-glib/json-glib.h>
 #include <stdbool.h>

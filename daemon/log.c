@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Where a record goes is decided once: to the journal, if stderr is connected to it (sd_booted services), else to
- * stderr as one line with its fields behind the text. */
+/* Where a record goes is decided once: to the journal, if stderr is connected to it (sd_booted services),
+ * else to stderr as one line with its fields behind the text. */
 
 #include "daemon/log.h"
 #include <stdatomic.h>
@@ -19,7 +19,8 @@ static const struct {
     const char *name;
     int priority;
 } levels[] = {
-    {"debug", LOG_DEBUG}, {"info", LOG_INFO}, {"notice", LOG_NOTICE}, {"warning", LOG_WARNING}, {"err", LOG_ERR},
+    {"debug", LOG_DEBUG},     {"info", LOG_INFO}, {"notice", LOG_NOTICE},
+    {"warning", LOG_WARNING}, {"err", LOG_ERR},
 };
 
 void log_set_level(int priority)
@@ -51,15 +52,16 @@ const char *log_level_to_string(int priority)
     return priority < LOG_ERR ? "err" : "debug";
 }
 
-/* systemd.exec(5), $JOURNAL_STREAM: device and inode of the journal's stream, if stderr still is that stream. */
+/* systemd.exec(5), $JOURNAL_STREAM: device and inode of the journal's stream, if stderr still is that stream.
+ */
 static bool stderr_is_journal(void)
 {
     const char *stream = g_getenv("JOURNAL_STREAM");
     unsigned long long device = 0;
     unsigned long long inode = 0;
     struct stat status;
-    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &status) == 0 &&
-           status.st_dev == device && status.st_ino == inode;
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device && status.st_ino == inode;
 }
 
 static bool to_journal(void)
@@ -96,7 +98,8 @@ static void write_journal(int priority, const char *message_id, const LogField *
     (void)sd_journal_sendv((const struct iovec *)(void *)vector->data, (int)vector->len);
 }
 
-/* One write(2) per record, so that lines of several threads don't mix; control characters can't forge a line. */
+/* One write(2) per record, so that lines of several threads don't mix; control characters can't forge a line.
+ */
 static void write_stderr(int priority, const LogField *fields, const char *text)
 {
     g_autoptr(GString) line = g_string_new("iothsmd: ");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* sd-event as a GSource. Three things are easily got wrong here, and test-loop provokes each: GLib may call prepare
- * again while the sd-event is armed already; a source made with g_source_add_unix_fd is dispatched although check
- * said no; and after sd_event_exit the GMainLoop must be told to end as well. */
+/* sd-event as a GSource. Three things are easily got wrong here, and test-loop provokes each: GLib may call
+ * prepare again while the sd-event is armed already; a source made with g_source_add_unix_fd is dispatched
+ * although check said no; and after sd_event_exit the GMainLoop must be told to end as well. */
 
 #include "daemon/loop.h"
 #include "daemon/error.h"
@@ -123,7 +123,8 @@ Loop *loop_new(GError **error)
     if (r >= 0)
         r = sd_event_set_watchdog(loop->event, 1);
     if (r < 0) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "The main loop can't be made: %s", g_strerror(-r));
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "The main loop can't be made: %s",
+                    g_strerror(-r));
         return NULL;
     }
     loop->main = g_main_loop_new(NULL, FALSE);

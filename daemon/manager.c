@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Wiring, and nothing else: what a part reports is passed on to the parts that care, to the journal and to the
- * bus. Every decision lives in the part whose subject it is. */
+/* Wiring, and nothing else: what a part reports is passed on to the parts that care, to the journal and to
+ * the bus. Every decision lives in the part whose subject it is. */
 
 #include "daemon/manager.h"
 #include "daemon/error.h"
@@ -20,7 +20,7 @@ struct Manager {
     PinStore *pins;
     Identity *identity;
     Journal *journal;
-    Worker *files;    /* small file work that must not wait in the main loop */
+    Worker *files;      /* small file work that must not wait in the main loop */
     GPtrArray *sources; /* Source */
     Source *softhsm;    /* one of them, or NULL */
     GPtrArray *tokens;  /* Token, by serial */
@@ -59,7 +59,8 @@ static void emit_changed(Manager *self)
         self->events.changed(self->events.userdata);
 }
 
-/* --- slots and authorities ---------------------------------------------------------------------------------- */
+/* --- slots and authorities -------------------------------------------------------------------------------
+ */
 
 static void on_slot_added(Token *token, Slot *slot, void *userdata)
 {
@@ -136,7 +137,8 @@ static void on_authority_changed(Authority *authority, void *userdata)
     emit_changed(self);
 }
 
-/* --- tokens --------------------------------------------------------------------------------------------------- */
+/* --- tokens ----------------------------------------------------------------------------------------------
+ */
 
 static Token *find_token(const Manager *self, const char *serial)
 {
@@ -181,8 +183,8 @@ static void on_appeared(Source *source, Backend *backend, const char *serial, vo
     g_ptr_array_add(self->tokens, token);
     g_ptr_array_sort(self->tokens, by_serial);
     log_event(LOG_INFO, MESSAGE_TOKEN_APPEARED,
-              LOG_FIELDS({"IOTHSM_TOKEN", serial}, {"IOTHSM_KIND", token_kind(token)}), "Token %s (%s) appeared",
-              serial, token_kind(token));
+              LOG_FIELDS({"IOTHSM_TOKEN", serial}, {"IOTHSM_KIND", token_kind(token)}),
+              "Token %s (%s) appeared", serial, token_kind(token));
     if (self->events.token_added)
         self->events.token_added(token, self->events.userdata);
     emit_event(self, "token-added", LOG_FIELDS({"token", serial}, {"kind", token_kind(token)}));
@@ -215,18 +217,20 @@ static void on_source_started(const GError *error, void *userdata)
     settle_one(userdata);
 }
 
-/* --- link ----------------------------------------------------------------------------------------------------- */
+/* --- link ------------------------------------------------------------------------------------------------
+ */
 
 static void on_link_changed(Link *link, void *userdata)
 {
     Manager *self = userdata;
-    emit_event(self, "link",
-               LOG_FIELDS({"state", link_state_to_string(link_state(link))}, {"message", link_message(link)}));
+    emit_event(
+        self, "link",
+        LOG_FIELDS({"state", link_state_to_string(link_state(link))}, {"message", link_message(link)}));
     emit_changed(self);
 }
 
-static void on_signed(Link *link, Authority *authority, const char *siguuid, const char *kind, const char *result,
-                      void *userdata)
+static void on_signed(Link *link, Authority *authority, const char *siguuid, const char *kind,
+                      const char *result, void *userdata)
 {
     Manager *self = userdata;
     self->signatures++;
@@ -235,8 +239,8 @@ static void on_signed(Link *link, Authority *authority, const char *siguuid, con
     emit_changed(self);
 }
 
-static void on_denied(Link *link, Authority *authority, const char *siguuid, const char *kind, const char *reason,
-                      void *userdata)
+static void on_denied(Link *link, Authority *authority, const char *siguuid, const char *kind,
+                      const char *reason, void *userdata)
 {
     Manager *self = userdata;
     self->denied++;
@@ -245,7 +249,8 @@ static void on_denied(Link *link, Authority *authority, const char *siguuid, con
     emit_changed(self);
 }
 
-/* --- life ----------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------------------
+ */
 
 static void free_source(void *source)
 {
@@ -281,7 +286,8 @@ static void add_configured_sources(Manager *self)
 
 static void make_link(Manager *self)
 {
-    const AuthorityEvents authority_events = {on_authority_added, on_authority_removed, on_authority_changed, self};
+    const AuthorityEvents authority_events = {on_authority_added, on_authority_removed, on_authority_changed,
+                                              self};
     const LinkEvents link_events = {on_link_changed, on_signed, on_denied, self};
     self->authorities = authority_set_new(&authority_events);
     self->link = link_new(manager_config(self), self->identity, self->journal, &link_events);
@@ -303,9 +309,10 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     if (!open_state(self, options, error))
         return NULL;
     if (!pin_store_can_persist(self->pins))
-        log_event(LOG_NOTICE, MESSAGE_PINS_NOT_SEALED, NULL,
-                  "There is no sealing key (credential iothsm.key): PINs are kept in memory only and must be given "
-                  "again after a restart");
+        log_event(
+            LOG_NOTICE, MESSAGE_PINS_NOT_SEALED, NULL,
+            "There is no sealing key (credential iothsm.key): PINs are kept in memory only and must be given "
+            "again after a restart");
     self->files = worker_new("files", 1, 64);
     make_link(self);
     add_configured_sources(self);
@@ -365,7 +372,8 @@ void manager_start(Manager *self, DoneFunc settled, void *userdata)
     }
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------------------
+ */
 
 const Config *manager_config(const Manager *self)
 {
@@ -419,9 +427,11 @@ char *manager_status_text(const Manager *self)
                            link_connected(self->link), authority_set_all(self->authorities)->len);
 }
 
-/* --- acts ----------------------------------------------------------------------------------------------------- */
+/* --- acts ------------------------------------------------------------------------------------------------
+ */
 
-/* A reload is over when every source has looked again; the first thing that went wrong is what the caller gets. */
+/* A reload is over when every source has looked again; the first thing that went wrong is what the caller
+ * gets. */
 typedef struct Reload {
     guint pending;
     GError *error;
@@ -452,7 +462,8 @@ static gboolean reload_idle(gpointer userdata)
 static void warn_about_restart(const Config *before, const Config *after)
 {
     if (before->softhsm != after->softhsm || g_strcmp0(before->softhsm_module, after->softhsm_module) != 0 ||
-        !g_strv_equal((const char *const *)before->pkcs11_modules, (const char *const *)after->pkcs11_modules) ||
+        !g_strv_equal((const char *const *)before->pkcs11_modules,
+                      (const char *const *)after->pkcs11_modules) ||
         before->replay_window != after->replay_window)
         log_notice("Changes of [Tokens] and [Journal] take effect when the service is restarted");
 }
@@ -483,12 +494,12 @@ void manager_create_softhsm_token(Manager *self, const char *label, Secret *so_p
         softhsm_create_token(self->softhsm, label, so_pin, pin, done, userdata);
         return;
     }
-    g_autoptr(GError) error =
-        g_error_new_literal(IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-                            manager_config(self)->softhsm
-                                ? "SoftHSM2 is not installed here; install it (Debian: apt install softhsm2) and "
-                                  "restart the service"
-                                : "SoftHSM2 is switched off by [Tokens] SoftHsm=no");
+    g_autoptr(GError) error = g_error_new_literal(
+        IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+        manager_config(self)->softhsm
+            ? "SoftHSM2 is not installed here; install it (Debian: apt install softhsm2) and "
+              "restart the service"
+            : "SoftHSM2 is switched off by [Tokens] SoftHsm=no");
     done(NULL, error, userdata);
 }
 
@@ -498,10 +509,10 @@ void manager_remove_token(Manager *self, Token *token, DoneFunc done, void *user
         softhsm_delete_token(token_source(token), token_serial(token), done, userdata);
         return;
     }
-    g_autoptr(GError) error =
-        g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-                    "Token %s is a %s token: it is removed by unplugging it; only SoftHSM2 tokens can be deleted here",
-                    token_serial(token), token_kind(token));
+    g_autoptr(GError) error = g_error_new(
+        IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+        "Token %s is a %s token: it is removed by unplugging it; only SoftHSM2 tokens can be deleted here",
+        token_serial(token), token_kind(token));
     done(error, userdata);
 }
 
@@ -539,7 +550,8 @@ static void anchor_job_done(const GError *error, void *userdata)
     job->done(error, job->userdata);
 }
 
-void manager_add_trust_anchor(Manager *self, const char *purpose, const char *pem, DoneFunc done, void *userdata)
+void manager_add_trust_anchor(Manager *self, const char *purpose, const char *pem, DoneFunc done,
+                              void *userdata)
 {
     AnchorJob *job = g_new0(AnchorJob, 1);
     *job = (AnchorJob){
@@ -552,7 +564,7 @@ void manager_add_trust_anchor(Manager *self, const char *purpose, const char *pe
         .userdata = userdata,
     };
     g_autoptr(GError) error = NULL;
-    if (!worker_submit(self->files, anchor_job_run, job, anchor_job_free, WORKER_NO_DEADLINE, NULL, anchor_job_done,
-                       job, &error))
+    if (!worker_submit(self->files, anchor_job_run, job, anchor_job_free, WORKER_NO_DEADLINE, NULL,
+                       anchor_job_done, job, &error))
         done(error, userdata);
 }

@@ -2,8 +2,9 @@
 #pragma once
 
 /* The manager owns the parts and wires their callbacks: sources make tokens, tokens have slots, slots make
- * authorities, authorities get channels. It is the only file that knows everybody, and does nothing itself. What the
- * bus shows is read from here and from the parts; what changes is told through ManagerEvents. Main thread. */
+ * authorities, authorities get channels. It is the only file that knows everybody, and does nothing itself.
+ * What the bus shows is read from here and from the parts; what changes is told through ManagerEvents. Main
+ * thread. */
 
 #include "daemon/ca/authority.h"
 #include "daemon/config.h"
@@ -28,7 +29,8 @@ typedef struct ManagerEvents {
                            void *userdata);
     void (*denied_request)(Authority *authority, const char *siguuid, const char *kind, const char *reason,
                            void *userdata);
-    /* Anything else that `monitor` prints: |id| "token-added", "link", "pin-wrong"…; |fields| ends with NULL. */
+    /* Anything else that `monitor` prints: |id| "token-added", "link", "pin-wrong"…; |fields| ends with NULL.
+     */
     void (*event)(const char *id, const LogField *fields, void *userdata);
     void *userdata;
 } ManagerEvents;

@@ -2,9 +2,9 @@
 
 /* One sealed file a token, one list of refused PINs for all.
  *
- * A sealed file is "IOTHSM-PIN-1" LF, 12 bytes nonce, ciphertext, 16 bytes tag; the additional data are the header
- * line and the token's serial. The key for sealing and the key for fingerprints are derived from the credential with
- * HKDF-SHA-256, so that neither can be used for the other's job. */
+ * A sealed file is "IOTHSM-PIN-1" LF, 12 bytes nonce, ciphertext, 16 bytes tag; the additional data are the
+ * header line and the token's serial. The key for sealing and the key for fingerprints are derived from the
+ * credential with HKDF-SHA-256, so that neither can be used for the other's job. */
 
 #include "daemon/pin-store.h"
 #include "daemon/error.h"
@@ -70,9 +70,10 @@ static Secret *read_credential(const char *directory, GError **error)
     }
     Secret *secret = NULL;
     if (size < KEY_SIZE_MIN || size > FILE_SIZE_MAX)
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
-                    "The sealing key iothsm.key has %zu bytes; it must have 16 to 4096, for example 32 random ones",
-                    size);
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
+            "The sealing key iothsm.key has %zu bytes; it must have 16 to 4096, for example 32 random ones",
+            size);
     else
         secret = secret_new(data, size);
     OPENSSL_cleanse(data, size);
@@ -211,9 +212,10 @@ static Secret *unseal(const PinStore *store, const char *serial, const unsigned 
 bool pin_store_save(PinStore *store, const char *serial, const Secret *pin, GError **error)
 {
     if (!store->sealing_key) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-                    "There is no sealing key, so the PIN can't be kept on disk; leave out persist, or give the "
-                    "service the credential iothsm.key");
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+            "There is no sealing key, so the PIN can't be kept on disk; leave out persist, or give the "
+            "service the credential iothsm.key");
         return false;
     }
     g_autoptr(GByteArray) sealed = g_byte_array_new();
@@ -241,10 +243,11 @@ Secret *pin_store_load(PinStore *store, const char *serial, GError **error)
         return pin;
     if (!state_file_set_aside(path, failure ? failure->message : "the sealing key does not open it", error))
         return NULL;
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
-                "The PIN kept for token %s can't be opened with this machine's sealing key; give it again with "
-                "iothsmctl pin set",
-                serial);
+    g_set_error(
+        error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
+        "The PIN kept for token %s can't be opened with this machine's sealing key; give it again with "
+        "iothsmctl pin set",
+        serial);
     return NULL;
 }
 
@@ -269,8 +272,8 @@ static char *fingerprint(const PinStore *store, const char *serial, const Secret
     g_assert(text);
     memcpy(text, serial, serial_size);
     memcpy(text + serial_size, secret_data(pin), secret_size(pin));
-    HMAC(EVP_sha256(), secret_data(store->fingerprint_key), (int)secret_size(store->fingerprint_key), text, size,
-         mac, &mac_size);
+    HMAC(EVP_sha256(), secret_data(store->fingerprint_key), (int)secret_size(store->fingerprint_key), text,
+         size, mac, &mac_size);
     OPENSSL_secure_clear_free(text, size);
 
     g_autofree char *name = g_uri_escape_string(serial, NULL, FALSE);
@@ -318,5 +321,6 @@ bool pin_store_clear_refused(PinStore *store, const char *serial, GError **error
     g_autofree char *name = g_uri_escape_string(serial, NULL, FALSE);
     g_autofree char *prefix = g_strdup_printf("%s ", name);
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&store->lock);
-    return g_hash_table_foreach_remove(store->refused, belongs_to, prefix) == 0 || write_refused(store, error);
+    return g_hash_table_foreach_remove(store->refused, belongs_to, prefix) == 0 ||
+           write_refused(store, error);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Where a secret's bytes live and how they come in. The buffers that the bytes pass through are the secret's own
- * secure memory, so there is no second copy to wipe. */
+/* Where a secret's bytes live and how they come in. The buffers that the bytes pass through are the secret's
+ * own secure memory, so there is no second copy to wipe. */
 
 #include "daemon/secret.h"
 #include "daemon/error.h"
@@ -189,8 +189,9 @@ static gboolean on_deadline(gpointer userdata)
     if (g_cancellable_is_cancelled(reading->cancellable))
         reading_fail(reading, IOTHSM_ERROR_CANCELLED, "The caller left before the secret was read");
     else
-        reading_fail(reading, IOTHSM_ERROR_INVALID,
-                     "Nothing more came through the secret's pipe for 5 s; write the secret and close the pipe");
+        reading_fail(
+            reading, IOTHSM_ERROR_INVALID,
+            "Nothing more came through the secret's pipe for 5 s; write the secret and close the pipe");
     return G_SOURCE_REMOVE;
 }
 
@@ -208,7 +209,8 @@ static void read_pipe(Reading *reading)
     g_source_attach(reading->deadline, g_main_context_get_thread_default());
 }
 
-/* A regular file may be on a slow disk: a thread reads it, from the start, without moving the caller's offset. */
+/* A regular file may be on a slow disk: a thread reads it, from the start, without moving the caller's
+ * offset. */
 static void read_file_thread(GTask *task, gpointer source, gpointer userdata, GCancellable *cancellable)
 {
     Reading *reading = userdata;

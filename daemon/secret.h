@@ -12,8 +12,8 @@
 
 typedef struct Secret Secret;
 
-/* Secrets longer than this are refused: PEM keys with headers fit many times over. (With the byte that tells "too
- * long" and the closing NUL it is one block of 64 KiB of the secure heap.) */
+/* Secrets longer than this are refused: PEM keys with headers fit many times over. (With the byte that tells
+ * "too long" and the closing NUL it is one block of 64 KiB of the secure heap.) */
 #define SECRET_SIZE_MAX (64U * 1024U - 2U)
 
 /* Makes the process undumpable, forbids core files and sets up the secure heap. Call once, first thing in

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Replacing a file so that a power cut leaves the old one or the new one: temporary name, fsync, rename, fsync of
- * the directory. */
+/* Replacing a file so that a power cut leaves the old one or the new one: temporary name, fsync, rename,
+ * fsync of the directory. */
 
 #include "daemon/state-file.h"
 #include "daemon/error.h"
@@ -85,7 +85,8 @@ GBytes *state_file_read(const char *path, gsize limit, GError **error)
     struct stat status;
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || (guint64)status.st_size > limit) {
         close(fd);
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "%s is not a file of at most %zu bytes", path, limit);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "%s is not a file of at most %zu bytes", path,
+                    limit);
         return NULL;
     }
     g_autofree char *data = g_malloc((gsize)status.st_size + 1);

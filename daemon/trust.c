@@ -40,7 +40,8 @@ static GPtrArray *parse_anchors(const char *pem, gsize size, const char *what, G
     bool ended = ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
     ERR_clear_error();
     if (anchors->len == 0 || anchors->len > ANCHORS_MAX || !ended) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE, "%s does not hold a PEM certificate", what);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE, "%s does not hold a PEM certificate",
+                    what);
         return NULL;
     }
     return g_steal_pointer(&anchors);
@@ -65,16 +66,17 @@ X509_STORE *trust_open_platform(const char *path, GError **error)
     if (!anchors)
         return NULL;
     if (anchors->len == 0) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN,
-                    "The platform's message verification CA is not known yet. For pkiaas.io it is the file "
-                    "smime_ca_pkiaas_io.pem in the public repository lspiehler/iot-hsm; give it to the service "
-                    "with: iothsmctl trust add --for=platform FILE");
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN,
+            "The platform's message verification CA is not known yet. For pkiaas.io it is the file "
+            "smime_ca_pkiaas_io.pem in the public repository lspiehler/iot-hsm; give it to the service "
+            "with: iothsmctl trust add --for=platform FILE");
         return NULL;
     }
     if (anchors->len > 1) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE,
-                    "%s holds %u certificates; it must hold the platform's message verification CA alone", path,
-                    anchors->len);
+                    "%s holds %u certificates; it must hold the platform's message verification CA alone",
+                    path, anchors->len);
         return NULL;
     }
     g_autoptr(X509_STORE) store = X509_STORE_new();

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Whom the daemon believes: certificates that the operator has given, by purpose. `platform` is the one pinned
- * message verification CA ([Platform] VerificationCa=, by default STATE/trust/pkiaas.io.pem), `yubico` the
- * attestation roots. An X509_STORE made here holds exactly these and never OpenSSL's default paths. */
+/* Whom the daemon believes: certificates that the operator has given, by purpose. `platform` is the one
+ * pinned message verification CA ([Platform] VerificationCa=, by default STATE/trust/pkiaas.io.pem), `yubico`
+ * the attestation roots. An X509_STORE made here holds exactly these and never OpenSSL's default paths. */
 
 #include <glib.h>
 #include <json-glib/json-glib.h>
@@ -22,5 +22,6 @@ X509_STORE *trust_open_platform(const char *path, GError **error);
 bool trust_add(const char *state_directory, const char *platform_path, const char *purpose, const char *pem,
                GError **error);
 
-/* [{purpose, subject, fingerprint, notAfter, known}]; |known| names pkiaas.io's published anchor. Transfer full. */
+/* [{purpose, subject, fingerprint, notAfter, known}]; |known| names pkiaas.io's published anchor. Transfer
+ * full. */
 JsonArray *trust_list(const char *state_directory, const char *platform_path);

@@ -2,10 +2,10 @@
 
 /* The queue, its threads, and who says first that a job is over.
  *
- * A job is seen by two sides. The main thread owns it until it is done and freed; a thread has it from taking it
- * off the queue until it hands it back. Both sides meet in `lock` only. What ends a job early (deadline,
- * cancellation, close) completes it at once on the main thread and leaves the carcass to the thread, whose result
- * nobody wants any more; the data is freed when both have let go. */
+ * A job is seen by two sides. The main thread owns it until it is done and freed; a thread has it from taking
+ * it off the queue until it hands it back. Both sides meet in `lock` only. What ends a job early (deadline,
+ * cancellation, close) completes it at once on the main thread and leaves the carcass to the thread, whose
+ * result nobody wants any more; the data is freed when both have let go. */
 
 #include "daemon/worker.h"
 #include "daemon/error.h"
@@ -21,7 +21,7 @@ typedef struct Job {
     GCancellable *cancellable;
     gulong cancel_handler;
     GSource *timer;
-    GError *error;  /* of run; written by the thread before it hands the job back */
+    GError *error;    /* of run; written by the thread before it hands the job back */
     bool with_thread; /* main thread: submitted and not handed back */
 } Job;
 
@@ -164,7 +164,8 @@ static gpointer worker_thread(gpointer userdata)
         if (job) {
             g_mutex_unlock(&worker->lock);
             if (!job->run(job->data, job->cancelled, &job->error) && !job->error)
-                job->error = g_error_new_literal(IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "It failed without a reason");
+                job->error =
+                    g_error_new_literal(IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "It failed without a reason");
             hand_back(job);
             g_mutex_lock(&worker->lock);
         } else if (worker->closing) {
@@ -255,8 +256,14 @@ bool worker_submit(Worker *worker, WorkerRunFunc run, void *data, GDestroyNotify
     }
 
     Job *job = g_new0(Job, 1);
-    *job = (Job){.worker = worker_ref(worker), .run = run, .data = data, .free_data = free_data, .done = done,
-                 .userdata = userdata, .cancelled = g_cancellable_new(), .with_thread = true};
+    *job = (Job){.worker = worker_ref(worker),
+                 .run = run,
+                 .data = data,
+                 .free_data = free_data,
+                 .done = done,
+                 .userdata = userdata,
+                 .cancelled = g_cancellable_new(),
+                 .with_thread = true};
     g_ptr_array_add(worker->jobs, job);
     if (deadline != WORKER_NO_DEADLINE) {
         job->timer = g_timeout_source_new(0);

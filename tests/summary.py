@@ -15,7 +15,7 @@ failures, skips = [], []
 
 def count(test):
     passed = failed = skipped = 0
-    name = test["name"].split(" / ")[-1].split(":")[-1]
+    name = test["name"].split(" / ")[-1]
     for line in test.get("stdout", "").splitlines():
         match = TAP.match(line)
         if not match:
@@ -41,6 +41,11 @@ def count(test):
     return passed, failed, skipped
 
 
+def suite_of(test):
+    """meson names a test "project:suite / name"."""
+    return test["name"].split(" / ")[0].split(":")[-1]
+
+
 def last_line(test):
     lines = test.get("stdout", "").strip().splitlines()
     return lines[-1] if lines else "no reason given"
@@ -59,7 +64,7 @@ for path in sys.argv[1:]:
     with log:
         for line in log:
             test = json.loads(line)
-            suite = totals.setdefault(test["suite"][0].split(":")[-1], [0, 0, 0, 0.0])
+            suite = totals.setdefault(suite_of(test), [0, 0, 0, 0.0])
             for i, number in enumerate(count(test)):
                 suite[i] += number
             suite[3] += test["duration"]

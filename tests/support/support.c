@@ -60,7 +60,8 @@ char *test_run(const char *const *argv, const char *input, int expect_status)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GSubprocess) child = g_subprocess_newv(
-        argv, G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE,
+        argv,
+        G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE,
         &error);
     g_assert_no_error(error);
     g_autoptr(GBytes) in = g_bytes_new(input ? input : "", input ? strlen(input) : 0);
@@ -150,7 +151,8 @@ static void set_name(X509_NAME *name, const char *subject)
         g_assert_nonnull(equals);
         *equals = '\0';
         g_assert_cmpint(X509_NAME_add_entry_by_txt(name, *pair, MBSTRING_UTF8,
-                                                   (const unsigned char *)equals + 1, -1, -1, 0), ==, 1);
+                                                   (const unsigned char *)equals + 1, -1, -1, 0),
+                        ==, 1);
     }
 }
 
@@ -188,7 +190,8 @@ X509 *test_certificate(const TestCertificate *what, EVP_PKEY *key, X509 *issuer,
     set_serial(certificate, what->serial);
     set_name(X509_get_subject_name(certificate), what->subject);
     X509_set_issuer_name(certificate, X509_get_subject_name(issuer ? issuer : certificate));
-    ASN1_TIME_set(X509_getm_notBefore(certificate), (time_t)(what->not_before ? what->not_before : now - 3600));
+    ASN1_TIME_set(X509_getm_notBefore(certificate),
+                  (time_t)(what->not_before ? what->not_before : now - 3600));
     ASN1_TIME_set(X509_getm_notAfter(certificate),
                   (time_t)(what->not_after ? what->not_after : now + G_GINT64_CONSTANT(3650) * 86400));
     X509_set_pubkey(certificate, key);
@@ -205,11 +208,19 @@ X509 *test_certificate(const TestCertificate *what, EVP_PKEY *key, X509 *issuer,
 X509 *test_ca(const char *common_name, EVP_PKEY *key)
 {
     static const char *const extensions[] = {
-        "basicConstraints", "critical,CA:TRUE", "keyUsage", "critical,keyCertSign,cRLSign,digitalSignature",
-        "subjectKeyIdentifier", "hash", "authorityKeyIdentifier", "keyid:always", NULL,
+        "basicConstraints",
+        "critical,CA:TRUE",
+        "keyUsage",
+        "critical,keyCertSign,cRLSign,digitalSignature",
+        "subjectKeyIdentifier",
+        "hash",
+        "authorityKeyIdentifier",
+        "keyid:always",
+        NULL,
     };
     g_autofree char *subject = g_strdup_printf("C=US,O=Example,CN=%s", common_name);
-    return test_certificate(&(TestCertificate){.subject = subject, .extensions = extensions}, key, NULL, NULL);
+    return test_certificate(&(TestCertificate){.subject = subject, .extensions = extensions}, key, NULL,
+                            NULL);
 }
 
 static char *take_text(BIO *bio)

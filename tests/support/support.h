@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the test programs share: scratch folders, certificates made for the occasion, the openssl command as an
- * independent judge, and waiting for an event instead of sleeping. It links nothing of the daemon. */
+/* What the test programs share: scratch folders, certificates made for the occasion, the openssl command as
+ * an independent judge, and waiting for an event instead of sleeping. It links nothing of the daemon. */
 
 #include <gio/gio.h>
 #include <openssl/x509.h>
@@ -11,8 +11,8 @@
 /* A fresh folder below $TMPDIR, removed with everything in it at exit. Transfer full. */
 char *test_directory(void);
 
-/* Runs |argv| (argv[0] looked up in PATH) with |input| on stdin (NULL: empty); returns stdout and stderr together,
- * asserts the exit status to be |expect_status| (-1: any). Transfer full. */
+/* Runs |argv| (argv[0] looked up in PATH) with |input| on stdin (NULL: empty); returns stdout and stderr
+ * together, asserts the exit status to be |expect_status| (-1: any). Transfer full. */
 char *test_run(const char *const *argv, const char *input, int expect_status);
 #define TEST_RUN(...) test_run((const char *const[]){__VA_ARGS__, NULL}, NULL, 0)
 
@@ -21,18 +21,19 @@ void test_wait(const bool *flag, guint seconds);
 /* The same for a condition. */
 void test_wait_for(bool (*condition)(void *userdata), void *userdata, guint seconds);
 
-/* Keys: "rsa1024" "rsa2048" "rsa3072" "rsa4096" "p256" "p384" "p521" "ed25519". Transfer full. Each kind is made
- * once a process and shared; test_new_key makes a fresh one. */
+/* Keys: "rsa1024" "rsa2048" "rsa3072" "rsa4096" "p256" "p384" "p521" "ed25519". Transfer full. Each kind is
+ * made once a process and shared; test_new_key makes a fresh one. */
 EVP_PKEY *test_key(const char *type);
 EVP_PKEY *test_new_key(const char *type);
 
 typedef struct TestCertificate {
-    const char *subject;   /* "CN=Test CA" or "C=US, O=Org, CN=…" as comma-separated pairs */
-    const char *serial;    /* hex, or NULL: random 159 bits */
-    gint64 not_before;     /* seconds since the epoch; 0: an hour ago */
-    gint64 not_after;      /* 0: in ten years */
-    const char *const *extensions; /* pairs "basicConstraints", "critical,CA:TRUE", … NULL-terminated; may be NULL */
-    const char *digest;    /* NULL: sha256 */
+    const char *subject; /* "CN=Test CA" or "C=US, O=Org, CN=…" as comma-separated pairs */
+    const char *serial;  /* hex, or NULL: random 159 bits */
+    gint64 not_before;   /* seconds since the epoch; 0: an hour ago */
+    gint64 not_after;    /* 0: in ten years */
+    const char *const
+        *extensions;    /* pairs "basicConstraints", "critical,CA:TRUE", … NULL-terminated; may be NULL */
+    const char *digest; /* NULL: sha256 */
 } TestCertificate;
 
 /* |issuer| NULL: self-signed. Transfer full. */
@@ -48,6 +49,6 @@ char *test_request_pem(const char *subject, EVP_PKEY *key);
 /* Writes |text| to |directory|/|name|, gives the path. Transfer full. */
 char *test_write(const char *directory, const char *name, const char *text);
 
-/* A free TCP port of 127.0.0.1 is never guessed: servers bind port 0 and print it. This reads lines of a child's
- * stdout until one starts with |prefix| and returns the rest of it. Transfer full. */
+/* A free TCP port of 127.0.0.1 is never guessed: servers bind port 0 and print it. This reads lines of a
+ * child's stdout until one starts with |prefix| and returns the rest of it. Transfer full. */
 char *test_read_line(GSubprocess *child, const char *prefix, guint seconds);

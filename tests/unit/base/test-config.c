@@ -32,11 +32,12 @@ static void an_empty_file_gives_the_documented_defaults(void)
 
 static void every_key_has_an_effect(void)
 {
-    static const char text[] = "[Platform]\nUrl=http://127.0.0.1:8080/\nTlsCa=/a/tls.pem\nVerificationCa=/a/v.pem\n"
-                               "SignerPurpose=any\nShortSerial=original\n[Tokens]\nSoftHsm=no\n"
-                               "SoftHsmModule=/a/s.so\nPkcs11Modules=/a/b.so; /c/d.so\n[Limits]\nQueueLength=7\n"
-                               "DefaultTtl=9\nMessageSize=1M\nInflatedSize=2M\n[Crl]\nForm=rfc5280\n"
-                               "[Journal]\nReplayWindow=12h\n";
+    static const char text[] =
+        "[Platform]\nUrl=http://127.0.0.1:8080/\nTlsCa=/a/tls.pem\nVerificationCa=/a/v.pem\n"
+        "SignerPurpose=any\nShortSerial=original\n[Tokens]\nSoftHsm=no\n"
+        "SoftHsmModule=/a/s.so\nPkcs11Modules=/a/b.so; /c/d.so\n[Limits]\nQueueLength=7\n"
+        "DefaultTtl=9\nMessageSize=1M\nInflatedSize=2M\n[Crl]\nForm=rfc5280\n"
+        "[Journal]\nReplayWindow=12h\n";
     g_autoptr(GError) error = NULL;
     g_autoptr(Config) config = load(text, &error);
     g_assert_no_error(error);
@@ -59,12 +60,23 @@ static void every_key_has_an_effect(void)
 static void a_value_that_cannot_be_meant_is_an_error_that_names_it(void)
 {
     static const char *const texts[] = {
-        "[Platform]\nUrl=http://pkiaas.io\n", "[Platform]\nUrl=ftp://127.0.0.1\n", "[Platform]\nUrl=pkiaas.io\n",
-        "[Platform]\nUrl=https://user@pkiaas.io\n", "[Platform]\nTlsCa=relative.pem\n",
-        "[Platform]\nSignerPurpose=all\n", "[Tokens]\nSoftHsm=maybe\n", "[Tokens]\nPkcs11Modules=/a;b\n",
-        "[Limits]\nQueueLength=0\n", "[Limits]\nQueueLength=-1\n", "[Limits]\nMessageSize=1T\n",
-        "[Limits]\nMessageSize=9999999999G\n", "[Limits]\nMessageSize=1\n", "[Limits]\nMessageSize=1MB\n",
-        "[Journal]\nReplayWindow=30\n", "[Journal]\nReplayWindow=99999999999999999d\n", "[Crl]\nForm=v2\n",
+        "[Platform]\nUrl=http://pkiaas.io\n",
+        "[Platform]\nUrl=ftp://127.0.0.1\n",
+        "[Platform]\nUrl=pkiaas.io\n",
+        "[Platform]\nUrl=https://user@pkiaas.io\n",
+        "[Platform]\nTlsCa=relative.pem\n",
+        "[Platform]\nSignerPurpose=all\n",
+        "[Tokens]\nSoftHsm=maybe\n",
+        "[Tokens]\nPkcs11Modules=/a;b\n",
+        "[Limits]\nQueueLength=0\n",
+        "[Limits]\nQueueLength=-1\n",
+        "[Limits]\nMessageSize=1T\n",
+        "[Limits]\nMessageSize=9999999999G\n",
+        "[Limits]\nMessageSize=1\n",
+        "[Limits]\nMessageSize=1MB\n",
+        "[Journal]\nReplayWindow=30\n",
+        "[Journal]\nReplayWindow=99999999999999999d\n",
+        "[Crl]\nForm=v2\n",
     };
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_autoptr(GError) error = NULL;

@@ -36,8 +36,8 @@ static gboolean never(int fd, GIOCondition condition, gpointer userdata)
     g_assert_not_reached();
 }
 
-/* A source with a descriptor that another thread attaches during our poll makes GLib skip all checks and prepare
- * everybody again: the sd-event is armed by then. Once a round, or nothing else would happen. */
+/* A source with a descriptor that another thread attaches during our poll makes GLib skip all checks and
+ * prepare everybody again: the sd-event is armed by then. Once a round, or nothing else would happen. */
 static gpointer disturb(gpointer userdata)
 {
     PingPong *game = userdata;
@@ -136,8 +136,8 @@ static GSocket *listen_for_notifications(const char *path)
     return socket;
 }
 
-/* The watchdog's timer wakes the sd-event without any source being due: a GSource that is dispatched all the same
- * ends the loop. */
+/* The watchdog's timer wakes the sd-event without any source being due: a GSource that is dispatched all the
+ * same ends the loop. */
 static void watchdog_pings_go_out_and_nothing_else_is_dispatched(void)
 {
     g_autofree char *directory = test_directory();

@@ -67,7 +67,8 @@ static void on_free(void *data)
 static void submit(Worker *worker, TestJob *job, gint64 deadline, GCancellable *cancellable)
 {
     g_autoptr(GError) error = NULL;
-    g_assert_true(worker_submit(worker, run_at_gate, job, on_free, deadline, cancellable, on_done, job, &error));
+    g_assert_true(
+        worker_submit(worker, run_at_gate, job, on_free, deadline, cancellable, on_done, job, &error));
     g_assert_no_error(error);
     g_assert_false(job->done);
 }
