@@ -96,9 +96,9 @@ static const char *certificate_complaint(GTlsCertificateFlags flags)
         return "its certificate is not valid yet, or this machine's clock is wrong";
     if (flags & G_TLS_CERTIFICATE_REVOKED)
         return "its certificate was revoked";
-    return flags & G_TLS_CERTIFICATE_INSECURE
-               ? "its certificate uses an algorithm that is not secure any more"
-               : "its certificate is not acceptable";
+    if (flags & G_TLS_CERTIFICATE_INSECURE)
+        return "its certificate uses an algorithm that is not secure any more";
+    return "its certificate does not verify under the roots that this machine trusts (see TlsCa= in iothsmd.conf)";
 }
 
 char *https_describe_failure(SoupMessage *message, const GError *error)
