@@ -181,3 +181,20 @@ void wait_for_thread(bool (*condition)(void *userdata), void *userdata)
     test_wait_for(condition, userdata, 60);
     g_source_remove(tick);
 }
+
+static bool token_threads_ended(void *userdata)
+{
+    g_autoptr(GDir) tasks = g_dir_open("/proc/self/task", 0, NULL);
+    bool ended = true;
+    for (const char *task; ended && (task = g_dir_read_name(tasks));) {
+        g_autofree char *path = g_build_filename("/proc/self/task", task, "comm", NULL);
+        g_autofree char *name = NULL;
+        ended = !g_file_get_contents(path, &name, NULL, NULL) || name[0] != 'F';
+    }
+    return ended;
+}
+
+void wait_for_token_threads(void)
+{
+    wait_for_thread(token_threads_ended, NULL);
+}

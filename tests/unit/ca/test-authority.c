@@ -55,6 +55,7 @@ static void bench_free(Bench *bench)
     authority_set_free(bench->set);
     fixture_free(bench->tokens);
     g_free(bench);
+    wait_for_token_threads();
 }
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Bench, bench_free)

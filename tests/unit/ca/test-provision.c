@@ -23,6 +23,7 @@ static void bench_clear(Bench *bench)
 {
     g_clear_pointer(&bench->tokens, fixture_free);
     g_free(bench->template);
+    wait_for_token_threads();
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bench, bench_clear)
