@@ -4,8 +4,8 @@
 
 packages_build=(
     gcc libc6-dev meson ninja-build pkg-config
-    libsystemd-dev libglib2.0-dev libssl-dev libsoup-3.0-dev libjson-glib-dev libp11-dev libsqlite3-dev zlib1g-dev
-    libsmartcols-dev scdoc
+    libsystemd-dev libglib2.0-dev libssl-dev libsoup-3.0-dev libjson-glib-dev libp11-dev libp11-kit-dev
+    libsqlite3-dev zlib1g-dev libsmartcols-dev scdoc
 )
 # To run the quickstart: a token, a bus, TLS for GLib, the judge.
 packages_run=(softhsm2 dbus-daemon glib-networking openssl)
@@ -15,6 +15,16 @@ packages_test=(
     git python3 man-db libxml2-utils shellcheck clang-format bash-completion zsh fish
     systemd systemd-sysv systemd-container libpam-systemd libnss-systemd polkitd policykit-1
 )
+
+# Runs "$@" and shows what it said only when it fails.
+quietly() {
+    local log status=0
+    log=$(mktemp)
+    "$@" >"$log" 2>&1 || status=$?
+    [ $status -eq 0 ] || cat "$log" >&2
+    rm -f "$log"
+    return $status
+}
 
 # Installs those of "$@" that are missing, through sudo where we are not root.
 install_packages() {
@@ -36,13 +46,5 @@ install_packages() {
         apt=(sudo "${apt[@]}")
     fi
     echo "installing with apt: ${missing[*]}"
-    local log
-    log=$(mktemp)
-    if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
-        tail -n 30 "$log" >&2
-        rm -f "$log"
-        echo "apt could not install them" >&2
-        return 1
-    fi
-    rm -f "$log"
+    quietly "${apt[@]}" update && quietly "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
 }
