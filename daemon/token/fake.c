@@ -101,6 +101,8 @@ static bool pass(FakeToken *token, guint plugging, GError **error)
     token->at_once++;
     token->most_at_once = MAX(token->most_at_once, token->at_once);
     token->held++;
+    if (token->hold)
+        g_main_context_wakeup(NULL); /* who waits for this looks again */
     while (token->hold && is_plugged(token, plugging))
         g_cond_wait(&token->released, &token->lock);
     token->held--;
