@@ -9,6 +9,7 @@
 
 #include "daemon/worker.h"
 #include "daemon/error.h"
+#include <openssl/crypto.h>
 
 typedef struct Job {
     Worker *worker;
@@ -174,6 +175,8 @@ static gpointer worker_thread(gpointer userdata)
             g_cond_wait(&worker->wake, &worker->lock);
         }
     }
+    /* What OpenSSL keeps for a thread goes before anybody is told that the thread has ended. */
+    OPENSSL_thread_stop();
     worker->running--;
     g_cond_signal(&worker->idle);
     g_mutex_unlock(&worker->lock);
