@@ -6,7 +6,6 @@
 #include "daemon/token/fake.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/key-provider.h"
-#include <openssl/err.h>
 #include <openssl/rsa.h>
 #include <string.h>
 
@@ -411,7 +410,7 @@ static bool fake_sign(void *data, KeyOperation operation, const unsigned char *i
     FakeKey *key = data;
     g_autoptr(GError) error = NULL;
     if (!pass(key->token, key->plugging, &error)) {
-        ERR_raise_data(ERR_LIB_USER, 1, "%s", error->message);
+        key_provider_explain(g_steal_pointer(&error));
         return false;
     }
     if (operation == KEY_OPERATION_EDDSA_MESSAGE) {

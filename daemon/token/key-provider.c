@@ -568,6 +568,21 @@ static int provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in
     return 1;
 }
 
+static GPrivate explanation = G_PRIVATE_INIT((GDestroyNotify)g_error_free);
+
+void key_provider_explain(GError *error)
+{
+    ERR_raise_data(ERR_LIB_USER, ERR_R_INTERNAL_ERROR, "%s", error->message);
+    g_private_replace(&explanation, error);
+}
+
+GError *key_provider_take_explanation(void)
+{
+    GError *error = g_private_get(&explanation);
+    g_private_set(&explanation, NULL);
+    return error;
+}
+
 /* One for the process: keys may live until its end. */
 static OSSL_LIB_CTX *provider_context(void)
 {

@@ -60,7 +60,7 @@ static bool sign_raw(const TokenKey *key, CK_MECHANISM_TYPE type, const unsigned
     pkcs11_token_drop_key(key->token, key->slot);
     if (!error)
         module_check(result, &error, "Token %s did not sign", key->token->serial);
-    ERR_raise_data(ERR_LIB_USER, 1, "%s", error->message);
+    key_provider_explain(g_steal_pointer(&error));
     return false;
 }
 

@@ -7,6 +7,7 @@
 
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
+#include "daemon/token/key-provider.h"
 #include "daemon/token/token-private.h"
 #include <string.h>
 
@@ -214,8 +215,14 @@ static bool key_use_run(void *data, GCancellable *cancelled, GError **error)
     EVP_PKEY *key = backend->class->open_key(backend, use->name, error);
     if (!key)
         return false;
-    bool done = use->work(key, use->data, error);
+    g_autoptr(GError) failure = NULL;
+    g_autoptr(GError) earlier = key_provider_take_explanation();
+    bool done = use->work(key, use->data, &failure);
     backend->class->close_key(backend, key);
+    /* Where the token refused, its own words and code say more than what OpenSSL made of it. */
+    g_autoptr(GError) explanation = key_provider_take_explanation();
+    if (!done)
+        g_propagate_error(error, explanation ? g_steal_pointer(&explanation) : g_steal_pointer(&failure));
     return done;
 }
 

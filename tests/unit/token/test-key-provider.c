@@ -3,6 +3,7 @@
 /* The token behind the callback is a software key, so each signature can be checked with what OpenSSL itself, and
  * the openssl command, think of it. */
 
+#include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/key-provider.h"
 #include "tests/support/support.h"
@@ -28,7 +29,7 @@ static bool soft_sign(void *data, KeyOperation operation, const unsigned char *i
     SoftToken *token = data;
     g_atomic_int_inc(&token->calls);
     if (token->fail) {
-        ERR_raise_data(ERR_LIB_USER, 1, "the token was unplugged");
+        key_provider_explain(g_error_new_literal(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "the token was unplugged"));
         return false;
     }
     if (token->pretend) {
@@ -209,6 +210,9 @@ static void test_a_refusal_keeps_the_tokens_words(void)
     while (ERR_get_error_all(NULL, NULL, NULL, &data, &flags))
         told = told || ((flags & ERR_TXT_STRING) && strstr(data, "the token was unplugged"));
     g_assert_true(told);
+    g_autoptr(GError) explanation = key_provider_take_explanation();
+    g_assert_error(explanation, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE);
+    g_assert_null(key_provider_take_explanation());
 }
 
 static void test_a_signature_of_impossible_length_is_refused(void)

@@ -4,11 +4,14 @@
  * its own token, so that none sees another's. */
 
 #include "daemon/openssl-cleanup.h"
+#include "daemon/token/pkcs11-token.h"
 #include "daemon/token/pkcs11.h"
 #include "tests/unit/token/fixture.h"
+#include <dlfcn.h>
 #include <openssl/cms.h>
 #include <openssl/pem.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define PIN "123456"
 #define SO_PIN "87654321"
@@ -533,6 +536,122 @@ static void test_signing_goes_on_while_slots_change(void)
     delete_token(fixture, serial);
 }
 
+/* Pulls all sessions away, as a token does that is unplugged and put back. */
+static void close_all_sessions(void)
+{
+    void *library = dlopen(module_path, RTLD_LAZY | RTLD_LOCAL);
+    CK_C_GetFunctionList get_function_list;
+    CK_FUNCTION_LIST *functions = NULL;
+    CK_SLOT_ID slots[64];
+    CK_ULONG n_slots = G_N_ELEMENTS(slots);
+    *(void **)&get_function_list = dlsym(library, "C_GetFunctionList");
+    g_assert_cmpuint(get_function_list(&functions), ==, CKR_OK);
+    g_assert_cmpuint(functions->C_GetSlotList(CK_TRUE, slots, &n_slots), ==, CKR_OK);
+    for (CK_ULONG i = 0; i < n_slots; i++)
+        g_assert_cmpuint(functions->C_CloseAllSessions(slots[i]), ==, CKR_OK);
+    dlclose(library);
+}
+
+static void test_lost_sessions_are_opened_again(void)
+{
+    g_autoptr(Fixture) fixture = softhsm_fixture();
+    g_autofree char *serial = NULL;
+    Token *token = ready_token(fixture, "Lost", &serial);
+    g_autofree char *name = generate(token, "", KEY_TYPE_P256);
+    Slot *slot = token_find_slot(token, name);
+    assert_signs(slot, NULL);
+    close_all_sessions();
+    assert_signs(slot, NULL);
+    close_all_sessions();
+    g_autofree char *other = generate(token, "", KEY_TYPE_ED25519);
+    assert_signs(token_find_slot(token, other), NULL);
+    close_all_sessions();
+    g_auto(Ending) refreshed = {0};
+    token_refresh(token, ending_done, &refreshed);
+    ending_ok(&refreshed);
+    g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_SET);
+    delete_token(fixture, serial);
+}
+
+static void test_tries_left_are_read_from_the_flags(void)
+{
+    Module *softhsm = module_new("unused", true);
+    Module *other = module_new("unused", false);
+    g_assert_cmpint(pkcs11_pin_retries(other, 0), ==, -1);
+    g_assert_cmpint(pkcs11_pin_retries(other, CKF_USER_PIN_COUNT_LOW), ==, 2);
+    g_assert_cmpint(pkcs11_pin_retries(other, CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY), ==, 1);
+    g_assert_cmpint(pkcs11_pin_retries(other, CKF_USER_PIN_LOCKED | CKF_USER_PIN_FINAL_TRY), ==, 0);
+    g_assert_cmpint(pkcs11_pin_retries(softhsm, CKF_USER_PIN_COUNT_LOW), ==, -1);
+    module_unref(softhsm);
+    module_unref(other);
+}
+
+/* The same module as one of another kind, whose flags count: one wrong PIN, by another process, is enough. */
+static void test_stored_pin_stays_back_when_the_flags_warn(void)
+{
+    g_autoptr(Fixture) fixture = softhsm_fixture();
+    g_autofree char *serial = create_token(fixture, "Warned");
+    g_autoptr(Secret) pin = secret_of(PIN);
+    g_auto(Ending) set = {0};
+    token_set_pin(fixture_token(fixture, serial), pin, true, NULL, ending_done, &set);
+    ending_ok(&set);
+    g_autofree char *directory = g_strdup(fixture->directory);
+    fixture_free(g_steal_pointer(&fixture));
+    g_autofree char *wrong = test_run((const char *const[]){"pkcs11-tool", "--module", module_path, "--token-label",
+                                                            "Warned", "--login", "--pin", "000000", "-O", NULL},
+                                      NULL, -1);
+
+    g_autoptr(Fixture) other = fixture_new_in(pkcs11_source_new(module_path, false), directory, true);
+    Token *token = fixture_token(other, serial);
+    g_assert_cmpstr(token_kind(token), ==, "pkcs11");
+    g_assert_cmpint(token_pin_retries(token), ==, 2);
+    g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_MISSING);
+    g_assert_nonnull(strstr(token_message(token), "few PIN tries"));
+    set_pin(token, PIN);
+    g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_SET);
+    g_assert_cmpint(token_pin_retries(token), ==, -1);
+    g_auto(Ending) created = {0};
+    g_auto(Ending) deleted = {0};
+    softhsm_create_token(other->source, "x", pin, pin, ending_text, &created);
+    softhsm_delete_token(other->source, serial, ending_done, &deleted);
+    ending_fails(&created, IOTHSM_ERROR_UNSUPPORTED);
+    ending_fails(&deleted, IOTHSM_ERROR_UNSUPPORTED);
+    fixture_free(g_steal_pointer(&other));
+    g_autoptr(Fixture) last = softhsm_fixture();
+    delete_token(last, serial);
+}
+
+static void test_tokens_are_kept_where_nobody_else_reads(void)
+{
+    struct stat status;
+    const char *file = g_getenv("SOFTHSM2_CONF");
+    g_autofree char *directory = g_path_get_dirname(file);
+    g_autofree char *tokens = g_build_filename(directory, "softhsm", NULL);
+    g_assert_cmpint(stat(tokens, &status), ==, 0);
+    g_assert_cmpint(status.st_mode & 0777, ==, 0700);
+    g_assert_cmpint(stat(file, &status), ==, 0);
+    g_assert_cmpint(status.st_mode & 0777, ==, 0600);
+    /* What is set is left alone. */
+    g_autoptr(GError) error = NULL;
+    g_assert_true(softhsm_prepare("/nonexistent", &error));
+    g_assert_no_error(error);
+    g_assert_cmpstr(g_getenv("SOFTHSM2_CONF"), ==, file);
+}
+
+/* SoftHSM2 2.6.1 loses 37 bytes at each Ed25519 signature. Leaks are told by who allocated, so the module stays
+ * loaded (main) and stacks are walked through libraries without frame pointers. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libsofthsm2.so\n";
+}
+
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "fast_unwind_on_malloc=0:malloc_context_size=14";
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -541,6 +660,7 @@ int main(int argc, char **argv)
         g_print("1..0 # SKIP no SoftHSM2 module\n");
         return 0;
     }
+    g_assert_nonnull(dlopen(module_path, RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE));
     g_autoptr(GError) error = NULL;
     g_autofree char *directory = test_directory();
     g_unsetenv("SOFTHSM2_CONF");
@@ -569,5 +689,10 @@ int main(int argc, char **argv)
     g_test_add_func("/pkcs11/certificates-and-cms-are-signed", test_certificates_and_cms_are_signed);
     g_test_add_func("/pkcs11/no-request-fails-because-of-a-reload", test_no_request_fails_because_of_a_reload);
     g_test_add_func("/pkcs11/signing-goes-on-while-slots-change", test_signing_goes_on_while_slots_change);
+    g_test_add_func("/pkcs11/lost-sessions-are-opened-again", test_lost_sessions_are_opened_again);
+    g_test_add_func("/pkcs11/tries-left-are-read-from-the-flags", test_tries_left_are_read_from_the_flags);
+    g_test_add_func("/pkcs11/stored-pin-stays-back-when-the-flags-warn",
+                    test_stored_pin_stays_back_when_the_flags_warn);
+    g_test_add_func("/pkcs11/tokens-are-kept-where-nobody-else-reads", test_tokens_are_kept_where_nobody_else_reads);
     return g_test_run();
 }

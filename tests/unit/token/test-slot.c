@@ -153,6 +153,22 @@ static void test_full_queue_and_deadline_are_answers(void)
     g_assert_cmpuint(slot_signatures(slot), ==, 1);
 }
 
+/* OpenSSL stands between the token and the work; its own words would be "EVP lib". */
+static void test_the_tokens_reason_reaches_who_wanted_the_signature(void)
+{
+    g_autoptr(Fixture) fixture = fixture_new(fake("fake:serial=F1"), false);
+    Token *token = fixture_token(fixture, "F1");
+    g_autofree char *name = generate(token, "", KEY_TYPE_RSA2048);
+    Slot *slot = token_find_slot(token, name);
+    Signed made = {0};
+    g_auto(Ending) refused = {0};
+    fake_source_fail_next(fixture->source, "F1", 1, IOTHSM_ERROR_TOUCH_TIMEOUT);
+    g_assert_true(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &refused,
+                               NULL));
+    ending_fails(&refused, IOTHSM_ERROR_TOUCH_TIMEOUT);
+    assert_signs(slot, NULL);
+}
+
 static void test_pin_lost_meanwhile_is_noticed(void)
 {
     g_autoptr(Fixture) fixture = fixture_new(fake("fake:serial=F1,pin=1234"), false);
@@ -180,6 +196,8 @@ int main(int argc, char **argv)
     g_test_add_func("/slot/foreign-certificate-is-a-mismatch", test_foreign_certificate_is_a_mismatch);
     g_test_add_func("/slot/cleared-slot-refuses-and-outlives", test_cleared_slot_refuses_and_outlives);
     g_test_add_func("/slot/full-queue-and-deadline-are-answers", test_full_queue_and_deadline_are_answers);
+    g_test_add_func("/slot/the-tokens-reason-reaches-who-wanted-the-signature",
+                    test_the_tokens_reason_reaches_who_wanted_the_signature);
     g_test_add_func("/slot/pin-lost-meanwhile-is-noticed", test_pin_lost_meanwhile_is_noticed);
     return g_test_run();
 }
