@@ -31,6 +31,7 @@ struct Fixture {
     int notify_fd;
     sd_event_source *notify_source;
     bool ready;
+    char *log; /* where the daemon's stderr goes, or NULL */
 };
 
 /* What a system bus allows before any service brings rules of its own, and who may own the names of
@@ -64,17 +65,21 @@ static const char bus_configuration[] =
     "  <include>%s</include>\n"
     "</busconfig>\n";
 
-static void die_with_parent(gpointer userdata)
+/* |log|: where stderr goes, or NULL. */
+static void set_up_child(gpointer log)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int fd = log != NULL ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
+    if (fd >= 0)
+        dup2(fd, STDERR_FILENO);
 }
 
-static pid_t spawn(const char *const *argv, char **environment, int *ret_stdout)
+static pid_t spawn(const char *const *argv, char **environment, const char *log, int *ret_stdout)
 {
     g_autoptr(GError) error = NULL;
     GPid pid;
     g_spawn_async_with_pipes(NULL, (char **)argv, environment,
-                             G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH, die_with_parent, NULL, &pid,
+                             G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH, set_up_child, (gpointer)log, &pid,
                              NULL, ret_stdout, NULL, &error);
     g_assert_no_error(error);
     return pid;
@@ -122,7 +127,7 @@ static void start_bus(Fixture *fixture)
     int out;
     fixture->bus_daemon = spawn(
         (const char *const[]){"dbus-daemon", "--nofork", "--nopidfile", "--print-address=1", option, NULL},
-        NULL, &out);
+        NULL, NULL, &out);
     fixture->address = read_line(out);
     g_assert_true(g_str_has_prefix(fixture->address, "unix:"));
     g_setenv("DBUS_SYSTEM_BUS_ADDRESS", fixture->address, TRUE);
@@ -199,6 +204,7 @@ void fixture_free(Fixture *fixture)
     close(fixture->notify_fd);
     sd_event_unref(fixture->event);
     end_bus(fixture);
+    g_free(fixture->log);
     g_free(fixture->address);
     g_free(fixture->state_directory);
     g_free(fixture->directory);
@@ -247,11 +253,31 @@ sd_bus *fixture_connect(Fixture *fixture)
     return bus;
 }
 
+void fixture_keep_log(Fixture *fixture)
+{
+    g_assert_null(fixture->log);
+    fixture->log = g_build_filename(fixture->directory, "daemon.log", NULL);
+}
+
+char *fixture_log(const Fixture *fixture)
+{
+    char *text = NULL;
+    return fixture->log != NULL && g_file_get_contents(fixture->log, &text, NULL, NULL) ? text : g_strdup("");
+}
+
+/* A test that is about to fail shows what the daemon said. */
+static void show_log(const Fixture *fixture)
+{
+    g_autofree char *text = fixture_log(fixture);
+    g_printerr("%s", text);
+}
+
 static void assert_daemon_lives(Fixture *fixture)
 {
     int status;
     if (fixture->daemon > 0 && waitpid(fixture->daemon, &status, WNOHANG) == fixture->daemon) {
         fixture->daemon = 0;
+        show_log(fixture);
         g_error("the daemon ended unasked with wait status 0x%x", (unsigned)status);
     }
 }
@@ -452,7 +478,7 @@ void fixture_start_daemon(Fixture *fixture, const char *program, const char *con
     g_ptr_array_add(argv, NULL);
     g_auto(GStrv) envp = daemon_environment(fixture, environment);
     fixture->ready = false;
-    fixture->daemon = spawn((const char *const *)argv->pdata, envp, NULL);
+    fixture->daemon = spawn((const char *const *)argv->pdata, envp, fixture->log, NULL);
     fixture_wait_flag(fixture, &fixture->ready, READY_SECONDS);
 }
 
@@ -462,6 +488,8 @@ void fixture_stop_daemon(Fixture *fixture)
     kill(fixture->daemon, SIGTERM);
     int status = wait_for_exit(fixture->daemon);
     fixture->daemon = 0;
+    if (status != 0)
+        show_log(fixture);
     g_assert_true(WIFEXITED(status));
     g_assert_cmpint(WEXITSTATUS(status), ==, 0);
 }

@@ -78,6 +78,10 @@ void fixture_kill_daemon(Fixture *fixture);
 int fixture_end_bus(Fixture *fixture);
 /* Its process, 0 when it does not run. */
 pid_t fixture_daemon_pid(const Fixture *fixture);
+/* Before a start: what the daemon says from then on goes into a file instead of to the test's own stderr. */
+void fixture_keep_log(Fixture *fixture);
+/* All that it has said. Transfer full. */
+char *fixture_log(const Fixture *fixture);
 const char *fixture_state_directory(const Fixture *fixture);
 
 /* Calls as user OTHER_UID (or as this one, with |uid| -1) from a process of its own: $BUS_CALLER. |arguments|

@@ -24,15 +24,16 @@ void run_free(Run *run)
     g_free(run);
 }
 
-static GPtrArray *split(const char *line, va_list texts)
+static GPtrArray *split(const char *const *first, const char *line, va_list texts)
 {
     GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
     const char *values[9];
     guint n = 0;
     for (const char *text; n < G_N_ELEMENTS(values) && (text = va_arg(texts, const char *)) != NULL; n++)
         values[n] = text;
-    g_ptr_array_add(argv, g_strdup(g_getenv("IOTHSMCTL")));
-    g_assert_nonnull(argv->pdata[0]);
+    for (; *first != NULL; first++)
+        g_ptr_array_add(argv, g_strdup(*first));
+    g_assert_cmpuint(argv->len, >, 0);
     g_auto(GStrv) words = g_strsplit(line, " ", -1);
     for (guint i = 0; words[i] != NULL; i++) {
         char *mark = strchr(words[i], '$');
@@ -49,6 +50,11 @@ static GPtrArray *split(const char *line, va_list texts)
     }
     g_ptr_array_add(argv, NULL);
     return argv;
+}
+
+static GPtrArray *split_iothsmctl(const char *line, va_list texts)
+{
+    return split((const char *const[]){g_getenv("IOTHSMCTL"), NULL}, line, texts);
 }
 
 static void become(gpointer uid)
@@ -79,7 +85,7 @@ Run *run_iothsmctl(const char *line, ...)
 {
     va_list texts;
     va_start(texts, line);
-    g_autoptr(GPtrArray) argv = split(line, texts);
+    g_autoptr(GPtrArray) argv = split_iothsmctl(line, texts);
     va_end(texts);
     return run(-1, "", argv);
 }
@@ -88,9 +94,15 @@ Run *run_iothsmctl_as(int uid, const char *input, const char *line, ...)
 {
     va_list texts;
     va_start(texts, line);
-    g_autoptr(GPtrArray) argv = split(line, texts);
+    g_autoptr(GPtrArray) argv = split_iothsmctl(line, texts);
     va_end(texts);
     return run(uid, input, argv);
+}
+
+Run *run_program(const char *const *words, const char *line, va_list texts)
+{
+    g_autoptr(GPtrArray) argv = split(words, line, texts);
+    return run(-1, "", argv);
 }
 
 void assert_run(Run *run, int status)
@@ -148,7 +160,7 @@ Terminal *terminal_new(guint columns, const char *const *environment, const char
 {
     va_list texts;
     va_start(texts, line);
-    g_autoptr(GPtrArray) argv = split(line, texts);
+    g_autoptr(GPtrArray) argv = split_iothsmctl(line, texts);
     va_end(texts);
     return start(columns, ROWS, environment, argv);
 }
@@ -157,7 +169,7 @@ Terminal *terminal_new_of(guint columns, guint rows, const char *const *environm
 {
     va_list texts;
     va_start(texts, line);
-    g_autoptr(GPtrArray) argv = split(line, texts);
+    g_autoptr(GPtrArray) argv = split_iothsmctl(line, texts);
     va_end(texts);
     return start(columns, rows, environment, argv);
 }

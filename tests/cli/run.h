@@ -22,6 +22,9 @@ Run *run_iothsmctl(const char *line, ...) G_GNUC_NULL_TERMINATED;
 /* The same with |input| on stdin, and as user |uid| (-1: this one). */
 Run *run_iothsmctl_as(int uid, const char *input, const char *line, ...) G_GNUC_NULL_TERMINATED;
 
+/* The same with any program: |words| (NULL-terminated), then those of |line|. */
+Run *run_program(const char *const *words, const char *line, va_list texts);
+
 /* The exit status is |status|; otherwise the test fails and shows what was said. */
 void assert_run(Run *run, int status);
 /* What stdout holds is one JSON document. Transfer full. */
