@@ -79,8 +79,9 @@ static const struct {
     const char *type;
     NameReader read;
 } readers[] = {
-    {"DNS", read_dns},     {"IP", read_ip},           {"URI", read_uri},
-    {"email", read_email}, {"RID", read_registered_id}, {"otherName", read_other_name},
+    {"DNS", read_dns},           {"IP", read_ip},
+    {"URI", read_uri},           {"email", read_email},
+    {"RID", read_registered_id}, {"otherName", read_other_name},
 };
 
 static bool add_names(GENERAL_NAMES *names, const char *type, NameReader read, JsonNode *node, GError **error)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* OpenSSL's generator reads a small language in which a text can nest, tag and point into a configuration. What
- * reaches it here begins with one name out of a table and has the rest of the text as that value: the generator
- * takes everything behind the type's colon, and has no configuration to look into. */
+/* OpenSSL's generator reads a small language in which a text can nest, tag and point into a configuration.
+ * What reaches it here begins with one name out of a table and has the rest of the text as that value: the
+ * generator takes everything behind the type's colon, and has no configuration to look into. */
 
 #include "daemon/ca/asn1-value.h"
 #include "daemon/ca/x509-cleanup.h"
@@ -13,14 +13,17 @@
 enum { OID_LENGTH_MAX = 128, VALUE_LENGTH_MAX = 4096 };
 
 static const char *const string_types[] = {
-    "UTF8",      "UTF8String",      "IA5",      "IA5STRING",     "PRINTABLE",     "PRINTABLESTRING", "VISIBLE",
-    "VISIBLESTRING", "BMP",         "BMPSTRING", "UNIV",         "UNIVERSALSTRING", "T61",           "T61STRING",
-    "TELETEXSTRING", "NUMERIC",     "NUMERICSTRING", "GENSTR",   "GeneralString",  NULL};
-static const char *const other_types[] = {"BOOL", "BOOLEAN", "NULL",    "INT",     "INTEGER",         "ENUM",
-                                          "ENUMERATED",      "OID",     "OBJECT",  "UTC",             "UTCTIME",
-                                          "GENTIME",         "GENERALIZEDTIME",    "OCT",             "OCTETSTRING",
-                                          "BITSTR",          "BITSTRING",          NULL};
-static const char *const formats[] = {"FORMAT:ASCII,", "FORMAT:UTF8,", "FORMAT:HEX,", "FORMAT:BITLIST,", NULL};
+    "UTF8",          "UTF8String",      "IA5",           "IA5STRING",
+    "PRINTABLE",     "PRINTABLESTRING", "VISIBLE",       "VISIBLESTRING",
+    "BMP",           "BMPSTRING",       "UNIV",          "UNIVERSALSTRING",
+    "T61",           "T61STRING",       "TELETEXSTRING", "NUMERIC",
+    "NUMERICSTRING", "GENSTR",          "GeneralString", NULL};
+static const char *const other_types[] = {
+    "BOOL",      "BOOLEAN", "NULL",    "INT",     "INTEGER",         "ENUM", "ENUMERATED",  "OID",
+    "OBJECT",    "UTC",     "UTCTIME", "GENTIME", "GENERALIZEDTIME", "OCT",  "OCTETSTRING", "BITSTR",
+    "BITSTRING", NULL};
+static const char *const formats[] = {"FORMAT:ASCII,", "FORMAT:UTF8,", "FORMAT:HEX,", "FORMAT:BITLIST,",
+                                      NULL};
 
 ASN1_OBJECT *asn1_object_from_dotted(const char *text)
 {

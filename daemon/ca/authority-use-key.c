@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The scheduler of one authority: which of its slots signs next. The shortest queue wins; among equals the slot that
- * has signed least, so that load spreads while the queues are empty. A slot whose queue is full is passed over. */
+/* The scheduler of one authority: which of its slots signs next. The shortest queue wins; among equals the
+ * slot that has signed least, so that load spreads while the queues are empty. A slot whose queue is full is
+ * passed over. */
 
 #include "daemon/ca/authority.h"
 #include "daemon/error.h"
@@ -63,7 +64,8 @@ static int by_suitability(gconstpointer a, gconstpointer b)
         order = (token_load(slot_token(left)) > token_load(slot_token(right))) -
                 (token_load(slot_token(left)) < token_load(slot_token(right)));
     if (order == 0)
-        order = (slot_signatures(left) > slot_signatures(right)) - (slot_signatures(left) < slot_signatures(right));
+        order = (slot_signatures(left) > slot_signatures(right)) -
+                (slot_signatures(left) < slot_signatures(right));
     return order;
 }
 
@@ -71,8 +73,8 @@ static bool nobody_ready(const Authority *authority, GError **error)
 {
     GPtrArray *slots = authority_slots(authority);
     if (slots->len == 0) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "No token holds the key of %s any more; plug one in",
-                    authority_subject(authority));
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE,
+                    "No token holds the key of %s any more; plug one in", authority_subject(authority));
         return false;
     }
     const Token *token = slot_token(slots->pdata[0]);
@@ -84,7 +86,8 @@ static bool nobody_ready(const Authority *authority, GError **error)
 }
 
 bool authority_use_key(Authority *authority, SlotKeyFunc work, void *data, GDestroyNotify free_data,
-                       gint64 deadline, GCancellable *cancellable, DoneFunc done, void *userdata, GError **error)
+                       gint64 deadline, GCancellable *cancellable, DoneFunc done, void *userdata,
+                       GError **error)
 {
     Task *task = g_new0(Task, 1);
     *task = (Task){1, work, data, free_data};
@@ -98,8 +101,8 @@ bool authority_use_key(Authority *authority, SlotKeyFunc work, void *data, GDest
     for (guint i = 0; i < slots->len && !taken && readiness(slots->pdata[i]) != NEVER; i++) {
         g_clear_error(&reason);
         task->references++;
-        taken = slot_use_key(slots->pdata[i], run_task, task, task_unref, deadline, cancellable, done, userdata,
-                             &reason);
+        taken = slot_use_key(slots->pdata[i], run_task, task, task_unref, deadline, cancellable, done,
+                             userdata, &reason);
     }
     task_unref(task);
     if (taken)

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* An authority: one CA certificate, known by its thumbprint, and the slots that hold its key (several = redundancy
- * and load sharing). It appears with its first slot and goes with its last.
+/* An authority: one CA certificate, known by its thumbprint, and the slots that hold its key (several =
+ * redundancy and load sharing). It appears with its first slot and goes with its last.
  *
- * The set of all authorities follows the slots: the manager tells it about every slot change, it tells the link
- * and the bus what became of the authorities. Main thread. */
+ * The set of all authorities follows the slots: the manager tells it about every slot change, it tells the
+ * link and the bus what became of the authorities. Main thread. */
 
 #include "daemon/token/slot.h"
 
 typedef struct Authority Authority;
 typedef struct AuthoritySet AuthoritySet;
 
-typedef enum AuthorityLink { AUTHORITY_NOT_CONNECTED, AUTHORITY_CONNECTED, AUTHORITY_UNREGISTERED } AuthorityLink;
+typedef enum AuthorityLink {
+    AUTHORITY_NOT_CONNECTED,
+    AUTHORITY_CONNECTED,
+    AUTHORITY_UNREGISTERED
+} AuthorityLink;
 
 typedef struct AuthorityEvents {
     void (*added)(Authority *authority, void *userdata);
@@ -23,8 +27,8 @@ typedef struct AuthorityEvents {
 
 AuthoritySet *authority_set_new(const AuthorityEvents *events);
 void authority_set_free(AuthoritySet *set);
-/* Call for a slot that appeared, changed or is about to go (|present| false). A slot makes an authority when it
- * holds a private key and a matching CA certificate that is neither temporary nor attestation. */
+/* Call for a slot that appeared, changed or is about to go (|present| false). A slot makes an authority when
+ * it holds a private key and a matching CA certificate that is neither temporary nor attestation. */
 void authority_set_update(AuthoritySet *set, Slot *slot, bool present);
 GPtrArray *authority_set_all(const AuthoritySet *set); /* Authority, transfer none, ordered by thumbprint */
 /* By thumbprint; transfer none or NULL. */
@@ -47,8 +51,8 @@ bool authority_use_key(Authority *authority, SlotKeyFunc work, void *data, GDest
                        gint64 deadline, GCancellable *cancellable, DoneFunc done, void *userdata,
                        GError **error);
 
-/* What the link says about it; each setter reports `changed` where something did. |next_attempt| in µs since the
- * epoch, 0 = none. */
+/* What the link says about it; each setter reports `changed` where something did. |next_attempt| in µs since
+ * the epoch, 0 = none. */
 void authority_set_link(Authority *authority, AuthorityLink state, const char *message, gint64 next_attempt);
 AuthorityLink authority_link(const Authority *authority);
 const char *authority_link_to_string(AuthorityLink state);

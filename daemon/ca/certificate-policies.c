@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Each policy is built by itself, so that the notices of one cannot end up in another (in the original they can). */
+/* Each policy is built by itself, so that the notices of one cannot end up in another (in the original they
+ * can). */
 
 #include "daemon/ca/certificate-policies.h"
 #include "daemon/ca/asn1-value.h"
@@ -44,7 +45,8 @@ static bool add_cps_list(POLICYINFO *policy, JsonNode *node, GError **error)
     return true;
 }
 
-/* A DisplayText: |ascii_type| as the original makes it, UTF8String where ASCII is not enough. Transfer full. */
+/* A DisplayText: |ascii_type| as the original makes it, UTF8String where ASCII is not enough. Transfer full.
+ */
 static ASN1_STRING *display_text(const char *text, int ascii_type, GError **error)
 {
     glong length = g_utf8_strlen(text, -1);
@@ -52,7 +54,8 @@ static ASN1_STRING *display_text(const char *text, int ascii_type, GError **erro
         return refuse(error, "Invalid policies: a notice text must be one line of 1 to %d characters",
                       NOTICE_LENGTH_MAX),
                NULL;
-    ASN1_STRING *string = ASN1_STRING_type_new(characters_are_ascii(text, true) ? ascii_type : V_ASN1_UTF8STRING);
+    ASN1_STRING *string =
+        ASN1_STRING_type_new(characters_are_ascii(text, true) ? ascii_type : V_ASN1_UTF8STRING);
     ASN1_STRING_set(string, text, -1);
     return string;
 }

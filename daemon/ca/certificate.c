@@ -56,11 +56,13 @@ static bool check_request(X509_REQ *request, GError **error)
 {
     EVP_PKEY *key = X509_REQ_get0_pubkey(request);
     if (!key)
-        return refuse_as(error, IOTHSM_ERROR_UNSUPPORTED, "Invalid csr: its public key is of an unsupported kind");
+        return refuse_as(error, IOTHSM_ERROR_UNSUPPORTED,
+                         "Invalid csr: its public key is of an unsupported kind");
     if (EVP_PKEY_get_security_bits(key) < SECURITY_BITS_MIN)
         return refuse_as(error, IOTHSM_ERROR_LIMITS_EXCEEDED, "Invalid csr: a %s key of %d bits is too weak",
                          EVP_PKEY_get0_type_name(key), EVP_PKEY_get_bits(key));
-    return X509_REQ_verify(request, key) == 1 || refuse(error, "Invalid csr: its signature does not match its key");
+    return X509_REQ_verify(request, key) == 1 ||
+           refuse(error, "Invalid csr: its signature does not match its key");
 }
 
 /* Transfer full. */
@@ -99,10 +101,10 @@ static bool fix_intent(CertificateWork *work, const IssueOptions *options, JsonO
 static char *describe(const CertificateWork *work, const IssueOptions *options)
 {
     g_autofree char *subject = certificate_subject(work->unsigned_certificate);
-    g_autofree char *declined = options->declined_hash
-                                    ? g_strdup_printf(" (hash %s was asked for and is not used)",
-                                                      options->declined_hash)
-                                    : g_strdup("");
+    g_autofree char *declined =
+        options->declined_hash
+            ? g_strdup_printf(" (hash %s was asked for and is not used)", options->declined_hash)
+            : g_strdup("");
     return *subject ? g_strdup_printf("certificate for %s%s", subject, declined)
                     : g_strdup_printf("certificate without a subject%s", declined);
 }

@@ -36,7 +36,8 @@ X509 *channel_certificate_issue(X509 *ca, EVP_PKEY *ca_key, EVP_PKEY *channel_ke
         return NULL;
     if (X509_NAME_add_entry_by_NID(subject, NID_commonName, V_ASN1_UTF8STRING,
                                    (const unsigned char *)CHANNEL_SUBJECT, -1, -1, 0) != 1)
-        return refuse_as(error, IOTHSM_ERROR_FAILED, "The channel certificate's subject cannot be made"), NULL;
+        return refuse_as(error, IOTHSM_ERROR_FAILED, "The channel certificate's subject cannot be made"),
+               NULL;
     const CertificatePlan plan = {
         .serial = serial,
         .validity = {now - SECONDS_BEFORE, now + SECONDS_AFTER},

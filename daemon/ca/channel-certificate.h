@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The channel certificate of protocol.md 1.3: issued by the CA's key to the channel key, good for ten minutes,
- * field by field as the original makes it. */
+/* The channel certificate of protocol.md 1.3: issued by the CA's key to the channel key, good for ten
+ * minutes, field by field as the original makes it. */
 
 #include <glib.h>
 #include <openssl/x509.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Which characters a text from outside may hold, for the ASN.1 string type that it becomes. Texts are valid UTF-8. */
+/* Which characters a text from outside may hold, for the ASN.1 string type that it becomes. Texts are valid
+ * UTF-8. */
 
 #include <glib.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* signtype `cms`: an opaque signed message over bytes that the platform gives (protocol.md 3.3, in the meaning that
- * was intended there). The signer is the CA certificate itself. */
+/* signtype `cms`: an opaque signed message over bytes that the platform gives (protocol.md 3.3, in the
+ * meaning that was intended there). The signer is the CA certificate itself. */
 
 #include "daemon/ca/asn1-value.h"
 #include "daemon/ca/issue.h"
@@ -42,7 +42,8 @@ static void cms_work_free(void *data)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CmsWork, cms_work_free)
 
-/* Strict base64url (RFC 4648 5), padding optional; the usual alphabet is understood as well. Transfer full or NULL. */
+/* Strict base64url (RFC 4648 5), padding optional; the usual alphabet is understood as well. Transfer full or
+ * NULL. */
 static GBytes *decode_base64url(const char *text)
 {
     gsize length = strlen(text);
@@ -77,9 +78,11 @@ static bool read_content(CmsWork *work, JsonObject *options, GError **error)
     if (!data)
         return refuse(error, "Invalid data: missing");
     if (strlen(data) > DATA_LENGTH_MAX)
-        return refuse_as(error, IOTHSM_ERROR_LIMITS_EXCEEDED, "Invalid data: more than %d bytes", DATA_LENGTH_MAX);
+        return refuse_as(error, IOTHSM_ERROR_LIMITS_EXCEEDED, "Invalid data: more than %d bytes",
+                         DATA_LENGTH_MAX);
     /* Any other encoding is Node's name for a way to write text; the text arrived as UTF-8 and stays it. */
-    work->content = g_strcmp0(encoding, "binary") == 0 ? decode_base64url(data) : g_bytes_new(data, strlen(data));
+    work->content =
+        g_strcmp0(encoding, "binary") == 0 ? decode_base64url(data) : g_bytes_new(data, strlen(data));
     return work->content || refuse(error, "Invalid data: not base64url");
 }
 
@@ -105,7 +108,8 @@ static bool read_added(CmsWork *work, JsonObject *options, GError **error)
     g_autoptr(GPtrArray) blocks =
         strlen(pem) <= ADDED_LENGTH_MAX ? pem_read_blocks(pem, ADDED_CERTIFICATES_MAX) : NULL;
     if (!blocks || blocks->len == 0)
-        return refuse(error, "Invalid addcerts: not 1 to %d certificates in PEM form", ADDED_CERTIFICATES_MAX);
+        return refuse(error, "Invalid addcerts: not 1 to %d certificates in PEM form",
+                      ADDED_CERTIFICATES_MAX);
     work->added = sk_X509_new_null();
     for (guint i = 0; i < blocks->len; i++) {
         X509 *certificate = decode_certificate(blocks->pdata[i]);
@@ -179,10 +183,12 @@ static char *cms_work_summary(const void *data)
 static bool set_signing_time(CMS_SignerInfo *signer, gint64 seconds)
 {
     g_autoptr(ASN1_TIME) time = time_to_asn1(seconds);
-    return time && CMS_signed_add1_attr_by_NID(signer, NID_pkcs9_signingTime, ASN1_STRING_type(time), time, -1) == 1;
+    return time &&
+           CMS_signed_add1_attr_by_NID(signer, NID_pkcs9_signingTime, ASN1_STRING_type(time), time, -1) == 1;
 }
 
-/* What will be read elsewhere: the object that was built still holds what it was built from. Transfer full. */
+/* What will be read elsewhere: the object that was built still holds what it was built from. Transfer full.
+ */
 static CMS_ContentInfo *read_again(CMS_ContentInfo *cms)
 {
     unsigned char *encoded = NULL;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Nothing is copied while reading: an entry points into the text, so a million lines cost 40 MB and no allocation
- * each. Ordering by serial number is what finds the same number twice, which `openssl ca` refuses as well: which of
- * the two lines is true cannot be known here. */
+/* Nothing is copied while reading: an entry points into the text, so a million lines cost 40 MB and no
+ * allocation each. Ordering by serial number is what finds the same number twice, which `openssl ca` refuses
+ * as well: which of the two lines is true cannot be known here. */
 
 #include "daemon/ca/crl-database.h"
-#include "daemon/ca/refusal.h"
 #include "daemon/ca/asn1-value.h"
+#include "daemon/ca/refusal.h"
 #include "daemon/ca/x509-cleanup.h"
 #include <openssl/objects.h>
 #include <stdlib.h>
@@ -28,11 +28,11 @@ static const struct {
     gint8 value; /* RFC 5280 5.3.1 */
     Detail detail;
 } reasons[] = {
-    {"unspecified", 0, DETAIL_NONE},          {"keyCompromise", 1, DETAIL_NONE},
-    {"CACompromise", 2, DETAIL_NONE},         {"affiliationChanged", 3, DETAIL_NONE},
-    {"superseded", 4, DETAIL_NONE},           {"cessationOfOperation", 5, DETAIL_NONE},
-    {"certificateHold", 6, DETAIL_NONE},      {"removeFromCRL", 8, DETAIL_NONE},
-    {"holdInstruction", 6, DETAIL_OBJECT},    {"keyTime", 1, DETAIL_TIME},
+    {"unspecified", 0, DETAIL_NONE},       {"keyCompromise", 1, DETAIL_NONE},
+    {"CACompromise", 2, DETAIL_NONE},      {"affiliationChanged", 3, DETAIL_NONE},
+    {"superseded", 4, DETAIL_NONE},        {"cessationOfOperation", 5, DETAIL_NONE},
+    {"certificateHold", 6, DETAIL_NONE},   {"removeFromCRL", 8, DETAIL_NONE},
+    {"holdInstruction", 6, DETAIL_OBJECT}, {"keyTime", 1, DETAIL_TIME},
     {"CAkeyTime", 2, DETAIL_TIME},
 };
 
@@ -101,8 +101,8 @@ static bool check_detail(Detail kind, Text detail)
         return false;
     memcpy(name, detail.at, detail.length);
     name[detail.length] = '\0';
-    g_autoptr(ASN1_OBJECT) object = OBJ_txt2nid(name) != NID_undef ? OBJ_txt2obj(name, 0)
-                                                                  : asn1_object_from_dotted(name);
+    g_autoptr(ASN1_OBJECT) object =
+        OBJ_txt2nid(name) != NID_undef ? OBJ_txt2obj(name, 0) : asn1_object_from_dotted(name);
     return object != NULL;
 }
 
@@ -115,7 +115,8 @@ static bool read_revocation(Revocation *entry, Text field, GError **error)
     Text reason = cut(&rest, ',');
 
     if (!is_time(time, true))
-        return refuse_line(error, entry->line, "invalid revocation date %.*s", (int)MIN(time.length, 32), time.at);
+        return refuse_line(error, entry->line, "invalid revocation date %.*s", (int)MIN(time.length, 32),
+                           time.at);
     entry->time = time.at;
     entry->time_length = (guint8)time.length;
     entry->reason = REVOCATION_NO_REASON;
@@ -125,8 +126,8 @@ static bool read_revocation(Revocation *entry, Text field, GError **error)
         if (!equals(reason, reasons[i].name))
             continue;
         if (!check_detail(reasons[i].detail, rest))
-            return refuse_line(error, entry->line, "invalid %s %.*s", reasons[i].name, (int)MIN(rest.length, 32),
-                               rest.at);
+            return refuse_line(error, entry->line, "invalid %s %.*s", reasons[i].name,
+                               (int)MIN(rest.length, 32), rest.at);
         entry->reason = reasons[i].value;
         if (reasons[i].detail != DETAIL_NONE) {
             entry->detail = rest.at;
@@ -134,13 +135,15 @@ static bool read_revocation(Revocation *entry, Text field, GError **error)
         }
         return true;
     }
-    return refuse_line(error, entry->line, "invalid reason code %.*s", (int)MIN(reason.length, 32), reason.at);
+    return refuse_line(error, entry->line, "invalid reason code %.*s", (int)MIN(reason.length, 32),
+                       reason.at);
 }
 
 static bool read_serial(Revocation *entry, Text field, GError **error)
 {
     if (field.length < 2 || field.length % 2 || field.length > CRL_SERIAL_DIGITS_MAX)
-        return refuse_line(error, entry->line, "bad serial number length (%" G_GSIZE_FORMAT ")", field.length);
+        return refuse_line(error, entry->line, "bad serial number length (%" G_GSIZE_FORMAT ")",
+                           field.length);
     for (gsize i = 0; i < field.length; i++)
         if (!g_ascii_isxdigit(field.at[i]))
             return refuse_line(error, entry->line, "bad character in the serial number");
@@ -202,8 +205,8 @@ static bool keep_revoked(GArray *entries, GError **error)
         qsort(entry, entries->len, sizeof *entry, compare);
     for (guint i = 1; i < entries->len; i++)
         if (compare(&entry[i - 1], &entry[i]) == 0)
-            return refuse_line(error, MAX(entry[i - 1].line, entry[i].line), "the serial number of line %u again",
-                               MIN(entry[i - 1].line, entry[i].line));
+            return refuse_line(error, MAX(entry[i - 1].line, entry[i].line),
+                               "the serial number of line %u again", MIN(entry[i - 1].line, entry[i].line));
     for (guint i = 0; i < entries->len; i++)
         if (entry[i].revoked)
             entry[kept++] = entry[i];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The text of an OpenSSL CA index (protocol.md 3.4), read in one pass: one certificate a line, six fields with tabs
- * between. Every mistake is an error that names the line. */
+/* The text of an OpenSSL CA index (protocol.md 3.4), read in one pass: one certificate a line, six fields
+ * with tabs between. Every mistake is an error that names the line. */
 
 #include <glib.h>
 #include <openssl/x509.h>
@@ -28,5 +28,6 @@ typedef struct Revocation {
     bool revoked; /* false: a V or E line, kept only until its serial is known to be the only one */
 } Revocation;
 
-/* Revoked certificates ordered by serial number, each number once. Transfer full (the array, not the texts). */
+/* Revoked certificates ordered by serial number, each number once. Transfer full (the array, not the texts).
+ */
 GArray *crl_database_read(const char *database, GError **error);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* signtype `crl`: a revocation list from an OpenSSL CA index (protocol.md 3.4). By default as `openssl ca -gencrl`
- * makes it for the original; with crl_rfc5280 as RFC 5280 5 wants it, numbered by the time of its making. */
+/* signtype `crl`: a revocation list from an OpenSSL CA index (protocol.md 3.4). By default as `openssl ca
+ * -gencrl` makes it for the original; with crl_rfc5280 as RFC 5280 5 wants it, numbered by the time of its
+ * making. */
 
 #include "daemon/ca/crl-database.h"
 #include "daemon/ca/issue.h"
@@ -47,7 +48,8 @@ static bool set_serial(X509_REVOKED *revoked, const Revocation *entry)
     return ASN1_STRING_set(serial, bytes, size) == 1 && X509_REVOKED_set_serialNumber(revoked, serial) == 1;
 }
 
-/* The text of the index is the text of the ASN.1 time, but for the years through 2049 written with four digits. */
+/* The text of the index is the text of the ASN.1 time, but for the years through 2049 written with four
+ * digits. */
 static bool set_time(X509_REVOKED *revoked, const Revocation *entry)
 {
     bool utc = entry->time_length == UTC_LENGTH ||

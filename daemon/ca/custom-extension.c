@@ -53,7 +53,8 @@ static bool add_extension(X509_EXTENSIONS *to, JsonObject *object, GError **erro
     g_autoptr(ASN1_OCTET_STRING) encoded =
         strlen(text) <= VALUE_LENGTH_MAX && !characters_have_control(text) ? encode_value(value) : NULL;
     if (!encoded)
-        return refuse(error, "Invalid customOIDs: the value of %s is not DER:hex or ASN1:TYPE:value", identifier);
+        return refuse(error, "Invalid customOIDs: the value of %s is not DER:hex or ASN1:TYPE:value",
+                      identifier);
 
     X509_EXTENSION *extension = X509_EXTENSION_create_by_OBJ(NULL, oid, critical, encoded);
     sk_X509_EXTENSION_push(to, extension);

@@ -72,5 +72,6 @@ bool crl_distribution_points_build(JsonNode *node, X509_EXTENSIONS *to, GError *
             return false;
         sk_DIST_POINT_push(points, distribution_point(uri));
     }
-    return sk_DIST_POINT_num(points) == 0 || extension_add(to, NID_crl_distribution_points, false, points, error);
+    return sk_DIST_POINT_num(points) == 0 ||
+           extension_add(to, NID_crl_distribution_points, false, points, error);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* RFC 5280 4.2.1.3, 4.2.1.9, 4.2.1.12 and RFC 7633, from JSON. The refusals of basicConstraints are word for word those
- * that the platform knows (protocol.md C). */
+/* RFC 5280 4.2.1.3, 4.2.1.9, 4.2.1.12 and RFC 7633, from JSON. The refusals of basicConstraints are word for
+ * word those that the platform knows (protocol.md C). */
 
 #include "daemon/ca/extension-usage.h"
 #include "daemon/ca/asn1-value.h"
@@ -23,20 +23,13 @@ static const struct {
     const char *name;
     int nid;
 } extended_key_usages[] = {
-    {"serverAuth", NID_server_auth},
-    {"clientAuth", NID_client_auth},
-    {"codeSigning", NID_code_sign},
-    {"emailProtection", NID_email_protect},
-    {"timeStamping", NID_time_stamp},
-    {"OCSPSigning", NID_OCSP_sign},
-    {"msCodeInd", NID_ms_code_ind},
-    {"msCodeCom", NID_ms_code_com},
-    {"msCTLSign", NID_ms_ctl_sign},
-    {"msEFS", NID_ms_efs},
-    {"ipsecIKE", NID_ipsec_IKE},
-    {"ipsecEndSystem", NID_ipsecEndSystem},
-    {"ipsecTunnel", NID_ipsecTunnel},
-    {"ipsecUser", NID_ipsecUser},
+    {"serverAuth", NID_server_auth},  {"clientAuth", NID_client_auth},
+    {"codeSigning", NID_code_sign},   {"emailProtection", NID_email_protect},
+    {"timeStamping", NID_time_stamp}, {"OCSPSigning", NID_OCSP_sign},
+    {"msCodeInd", NID_ms_code_ind},   {"msCodeCom", NID_ms_code_com},
+    {"msCTLSign", NID_ms_ctl_sign},   {"msEFS", NID_ms_efs},
+    {"ipsecIKE", NID_ipsec_IKE},      {"ipsecEndSystem", NID_ipsecEndSystem},
+    {"ipsecTunnel", NID_ipsecTunnel}, {"ipsecUser", NID_ipsecUser},
 };
 
 /* As JavaScript's typeof calls it. */
@@ -67,7 +60,8 @@ static bool read_path_length(JsonNode *node, gint64 *ret_length, GError **error)
     return true;
 }
 
-static bool add_basic_constraints(X509_EXTENSIONS *to, bool critical, bool ca, gint64 path_length, GError **error)
+static bool add_basic_constraints(X509_EXTENSIONS *to, bool critical, bool ca, gint64 path_length,
+                                  GError **error)
 {
     g_autoptr(BASIC_CONSTRAINTS) constraints = BASIC_CONSTRAINTS_new();
     constraints->ca = ca ? 0xff : 0;

@@ -29,8 +29,9 @@ static const struct {
 };
 
 /* Taken over from a CSR that comes without options (protocol.md 6.5). */
-static const int recognised[] = {NID_basic_constraints, NID_key_usage, NID_ext_key_usage, NID_tlsfeature,
-                                 NID_info_access, NID_crl_distribution_points, NID_subject_alt_name};
+static const int recognised[] = {NID_basic_constraints, NID_key_usage,   NID_ext_key_usage,
+                                 NID_tlsfeature,        NID_info_access, NID_crl_distribution_points,
+                                 NID_subject_alt_name};
 
 bool extension_add(X509_EXTENSIONS *to, int nid, bool critical, void *structure, GError **error)
 {
@@ -81,7 +82,8 @@ bool extension_check_uri(const char *uri, const char *what, GError **error)
     gsize scheme = strspn(uri, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
     if (strlen(uri) > URI_LENGTH_MAX)
         return refuse(error, "Invalid %s: a URI is longer than %d characters", what, URI_LENGTH_MAX);
-    if (!characters_are_ascii(uri, false) || !g_ascii_isalpha(uri[0]) || uri[scheme] != ':' || !uri[scheme + 1])
+    if (!characters_are_ascii(uri, false) || !g_ascii_isalpha(uri[0]) || uri[scheme] != ':' ||
+        !uri[scheme + 1])
         return refuse(error, "Invalid %s: %s", what, uri);
     return true;
 }

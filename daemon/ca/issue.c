@@ -43,7 +43,8 @@ static bool add_key_identifiers(X509 *certificate, X509 *issuer, GError **error)
     g_autoptr(AUTHORITY_KEYID) authority = authority_key_identifier(issuer ? issuer : certificate, error);
     if (!authority)
         return false;
-    return X509_add1_ext_i2d(certificate, NID_authority_key_identifier, authority, 0, X509V3_ADD_DEFAULT) == 1 ||
+    return X509_add1_ext_i2d(certificate, NID_authority_key_identifier, authority, 0, X509V3_ADD_DEFAULT) ==
+               1 ||
            refuse_as(error, IOTHSM_ERROR_FAILED, "The authority key identifier cannot be made");
 }
 

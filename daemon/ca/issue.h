@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One X.509 version 3 certificate being made: filled in, signed by a CA's key, verified. The one path for certificates
- * of requests, channel certificates and self-signed CA certificates. */
+/* One X.509 version 3 certificate being made: filled in, signed by a CA's key, verified. The one path for
+ * certificates of requests, channel certificates and self-signed CA certificates. */
 
 #include "daemon/ca/validity.h"
 #include <openssl/x509.h>
@@ -21,17 +21,18 @@ typedef struct CertificatePlan {
 /* 159 random bits, positive (protocol.md 3.2.1). Transfer full. */
 ASN1_INTEGER *serial_random(GError **error);
 
-/* SKI is the SHA-1 of the key, AKI the issuer's SKI as key id; an issuer without one is refused. Transfer full. */
+/* SKI is the SHA-1 of the key, AKI the issuer's SKI as key id; an issuer without one is refused. Transfer
+ * full. */
 X509 *certificate_plan_build(const CertificatePlan *plan, GError **error);
 
 /* The authority key identifier that points to |issuer|'s SKI. Transfer full. */
 AUTHORITY_KEYID *authority_key_identifier(X509 *issuer, GError **error);
 
-/* What a key of |key|'s kind signs with: NULL for Ed25519 and Ed448, which take no digest, else |wanted| or, where
- * that is NULL, SHA-256. */
+/* What a key of |key|'s kind signs with: NULL for Ed25519 and Ed448, which take no digest, else |wanted| or,
+ * where that is NULL, SHA-256. */
 const EVP_MD *digest_for_key(const EVP_PKEY *key, const EVP_MD *wanted);
 
-/* Signs with |key|, reads the DER again and verifies that: what comes back is what leaves. |issuer| NULL: self-signed.
- * |subject_key|: the key that the certificate must be for, or NULL. Transfer full. */
+/* Signs with |key|, reads the DER again and verifies that: what comes back is what leaves. |issuer| NULL:
+ * self-signed. |subject_key|: the key that the certificate must be for, or NULL. Transfer full. */
 X509 *certificate_sign(X509 *certificate, EVP_PKEY *key, X509 *issuer, EVP_PKEY *subject_key,
                        const EVP_MD *digest, GError **error);

@@ -33,8 +33,8 @@ char *certificate_serial(const X509 *certificate)
     return to_hex(bytes, (gsize)size);
 }
 
-/* The original reads the line after "Serial Number:" of `openssl x509 -text`. Where the number stands on the very
- * line, which it does up to 2^63-1, the line after it is the one that names the signature algorithm. */
+/* The original reads the line after "Serial Number:" of `openssl x509 -text`. Where the number stands on the
+ * very line, which it does up to 2^63-1, the line after it is the one that names the signature algorithm. */
 char *certificate_serial_original(const X509 *certificate)
 {
     g_autoptr(BIGNUM) number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), NULL);
@@ -120,7 +120,8 @@ gint64 certificate_not_after(const X509 *certificate)
 
 gboolean certificate_is_ca(const X509 *certificate)
 {
-    g_autoptr(BASIC_CONSTRAINTS) constraints = X509_get_ext_d2i(certificate, NID_basic_constraints, NULL, NULL);
+    g_autoptr(BASIC_CONSTRAINTS) constraints =
+        X509_get_ext_d2i(certificate, NID_basic_constraints, NULL, NULL);
     return constraints && constraints->ca;
 }
 
@@ -128,9 +129,10 @@ X509 *certificate_from_pem(const char *pem, GError **error)
 {
     g_autoptr(PemBlock) block = strlen(pem) <= CERTIFICATE_TEXT_MAX ? pem_read_block(pem) : NULL;
     if (!block || !pem_block_is(block, PEM_STRING_X509, PEM_STRING_X509_OLD)) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE,
-                    "This is not one certificate in PEM form; give the text from -----BEGIN CERTIFICATE----- to "
-                    "-----END CERTIFICATE-----, and nothing else");
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE,
+            "This is not one certificate in PEM form; give the text from -----BEGIN CERTIFICATE----- to "
+            "-----END CERTIFICATE-----, and nothing else");
         return NULL;
     }
     gsize size = 0;
@@ -138,8 +140,9 @@ X509 *certificate_from_pem(const char *pem, GError **error)
     const unsigned char *end = data + size;
     g_autoptr(X509) certificate = d2i_X509(NULL, &data, (long)size);
     if (!certificate || data != end || !X509_get0_pubkey(certificate)) {
-        error_set_openssl(error, IOTHSM_ERROR_BAD_CERTIFICATE, "The certificate is damaged, or its key is of a kind "
-                                                               "that this machine does not know");
+        error_set_openssl(error, IOTHSM_ERROR_BAD_CERTIFICATE,
+                          "The certificate is damaged, or its key is of a kind "
+                          "that this machine does not know");
         return NULL;
     }
     return g_steal_pointer(&certificate);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Reads `options` member by member. `module`, `requestAttributes` and `string_mask` mean nothing when a certificate is
- * issued; members that protocol.md does not name are room to grow and are passed over. */
+/* Reads `options` member by member. `module`, `requestAttributes` and `string_mask` mean nothing when a
+ * certificate is issued; members that protocol.md does not name are room to grow and are passed over. */
 
 #include "daemon/ca/options.h"
 #include "daemon/ca/characters.h"
@@ -45,9 +45,10 @@ static void read_hash(IssueOptions *issue, JsonObject *options)
     if (digest)
         issue->digest = digest;
     else
-        issue->declined_hash = g_utf8_strlen(name, -1) <= SHOWN_HASH_LENGTH_MAX && !characters_have_control(name)
-                                   ? g_strdup(name)
-                                   : g_strdup("unknown");
+        issue->declined_hash =
+            g_utf8_strlen(name, -1) <= SHOWN_HASH_LENGTH_MAX && !characters_have_control(name)
+                ? g_strdup(name)
+                : g_strdup("unknown");
 }
 
 static bool is_false(JsonNode *node)

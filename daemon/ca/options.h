@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The `options` of a csr request (protocol.md 3.2.1), read completely: everything about the certificate to be issued
- * apart from its key, serial number and issuer. */
+/* The `options` of a csr request (protocol.md 3.2.1), read completely: everything about the certificate to be
+ * issued apart from its key, serial number and issuer. */
 
 #include "daemon/ca/validity.h"
 #include <json-glib/json-glib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* An act is counted by two: the token's worker, which may still hold it when the person has long been told that it was
- * too late, and the main thread. What the worker made is read only when its job ended well. */
+/* An act is counted by two: the token's worker, which may still hold it when the person has long been told
+ * that it was too late, and the main thread. What the worker made is read only when its job ended well. */
 
 #include "daemon/ca/provision.h"
 #include "daemon/ca/name.h"
@@ -122,9 +122,10 @@ static bool make(EVP_PKEY *key, void *data, GError **error)
 static bool check_slot(const Slot *slot, GError **error)
 {
     if (slot_state(slot) == SLOT_STATE_ATTESTATION) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-                    "Slot %s is the token's own attestation slot and cannot be provisioned; choose another one",
-                    slot_name(slot));
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+            "Slot %s is the token's own attestation slot and cannot be provisioned; choose another one",
+            slot_name(slot));
         return false;
     }
     if (!slot_has_private_key(slot) || !slot_public_key(slot)) {
@@ -139,10 +140,11 @@ static bool check_free(const Slot *slot, const ProvisionOptions *options, GError
 {
     if (slot_state(slot) != SLOT_STATE_PROVISIONED || options->replace)
         return true;
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
-                "Slot %s has a certificate that is in use; clear the slot, choose another one, or ask for the "
-                "certificate to be replaced",
-                slot_name(slot));
+    g_set_error(
+        error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
+        "Slot %s has a certificate that is in use; clear the slot, choose another one, or ask for the "
+        "certificate to be replaced",
+        slot_name(slot));
     return false;
 }
 
@@ -170,7 +172,8 @@ static void start(Slot *slot, const char *template_pem, const ProvisionOptions *
     /* The worker's reference is gone when slot_use_key says no: it has freed its data then. */
     if (!check_slot(slot, &error) || (!request && !check_free(slot, options, &error)) ||
         !read_options(act, options, &error) || !(act->template = template_from_pem(template_pem, &error)) ||
-        !slot_use_key(slot, make, act_ref(act), act_unref, WORKER_NO_DEADLINE, cancellable, on_made, act, &error))
+        !slot_use_key(slot, make, act_ref(act), act_unref, WORKER_NO_DEADLINE, cancellable, on_made, act,
+                      &error))
         act_fail_later(act, error);
 }
 
@@ -191,10 +194,11 @@ static bool check_match(const Slot *slot, X509 *certificate, GError **error)
     if (EVP_PKEY_eq(X509_get0_pubkey(certificate), slot_public_key(slot)) == 1)
         return true;
     g_autofree char *subject = certificate_subject(certificate);
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_KEY_MISMATCH,
-                "The certificate %s is for another key than the one in slot %s; import the certificate that was made "
-                "from this slot's certificate request",
-                subject, slot_name(slot));
+    g_set_error(
+        error, IOTHSM_ERROR, IOTHSM_ERROR_KEY_MISMATCH,
+        "The certificate %s is for another key than the one in slot %s; import the certificate that was made "
+        "from this slot's certificate request",
+        subject, slot_name(slot));
     return false;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What is said when a request cannot be signed: one short line that may go to the platform. Names and values of the
- * request may be quoted in it, so control characters become '?' and the line ends after REFUSAL_LENGTH_MAX bytes. */
+/* What is said when a request cannot be signed: one short line that may go to the platform. Names and values
+ * of the request may be quoted in it, so control characters become '?' and the line ends after
+ * REFUSAL_LENGTH_MAX bytes. */
 
 #include "daemon/error.h"
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What a kind of thing to be signed must be able to do. |work| is its own object, made by `new` with every check that
- * a request can fail, used by one thread at a time. */
+/* What a kind of thing to be signed must be able to do. |work| is its own object, made by `new` with every
+ * check that a request can fail, used by one thread at a time. */
 
 #include "daemon/ca/signing.h"
 
@@ -16,7 +16,8 @@ typedef struct SigningKind {
     void (*intent)(const void *work, JsonObject *to);
     /* Transfer full. */
     char *(*summary)(const void *work);
-    /* Signs, verifies, and gives the text of the answer. Errors may carry detail behind ": ". Transfer full. */
+    /* Signs, verifies, and gives the text of the answer. Errors may carry detail behind ": ". Transfer full.
+     */
     char *(*sign)(void *work, X509 *ca, EVP_PKEY *key, GError **error);
 } SigningKind;
 

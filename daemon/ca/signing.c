@@ -37,8 +37,8 @@ static char *write_intent(const SigningKind *kind, const void *work)
     return json_object_to_text(object);
 }
 
-Signing *signing_new(const char *signtype, JsonObject *request, X509 *ca, const SigningRules *rules, gint64 now,
-                     const char *intent, GError **error)
+Signing *signing_new(const char *signtype, JsonObject *request, X509 *ca, const SigningRules *rules,
+                     gint64 now, const char *intent, GError **error)
 {
     const SigningKind *kind = find_kind(signtype);
     if (!kind)

@@ -11,8 +11,8 @@
  *            with the CA's public key: nothing unverified leaves (a fault in RSA-CRT leaks the key).
  *   text     what goes into "message".
  *
- * certificate.c, crl.c and cms.c are the three kinds; this file is what they have in common. Nothing here knows
- * tokens, threads or the link. Error texts are the ones the platform may see: one short, stable line
+ * certificate.c, crl.c and cms.c are the three kinds; this file is what they have in common. Nothing here
+ * knows tokens, threads or the link. Error texts are the ones the platform may see: one short, stable line
  * (protocol.md C), no paths, no OpenSSL queue text. */
 
 #include <glib.h>
@@ -23,15 +23,15 @@
 typedef struct Signing Signing;
 
 typedef struct SigningRules {
-    bool crl_rfc5280;  /* [Crl] Form=rfc5280: v2 with AKI and CRL number (the number is the thisUpdate time) */
+    bool crl_rfc5280; /* [Crl] Form=rfc5280: v2 with AKI and CRL number (the number is the thisUpdate time) */
     const EVP_MD *digest; /* NULL: SHA-256, or what the template asks for and the key can do */
 } SigningRules;
 
 /* |signtype| is "csr", "crl" or "cms"; |request| the member of that name (protocol.md 3); |ca| the CA's
  * certificate. |now| in seconds since the epoch. |intent|: what signing_intent gave the first time this very
  * request was seen, or NULL. Transfer full. */
-Signing *signing_new(const char *signtype, JsonObject *request, X509 *ca, const SigningRules *rules, gint64 now,
-                     const char *intent, GError **error);
+Signing *signing_new(const char *signtype, JsonObject *request, X509 *ca, const SigningRules *rules,
+                     gint64 now, const char *intent, GError **error);
 void signing_free(Signing *signing);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Signing, signing_free)
 
@@ -44,8 +44,8 @@ const char *signing_summary(const Signing *signing);
 /* Once. */
 bool signing_sign(Signing *signing, EVP_PKEY *key, GError **error);
 
-/* Transfer none: why signing_sign failed, with what OpenSSL and the token's driver said. For the log, never for the
- * platform. NULL where nothing failed. */
+/* Transfer none: why signing_sign failed, with what OpenSSL and the token's driver said. For the log, never
+ * for the platform. NULL where nothing failed. */
 const char *signing_failure(const Signing *signing);
 
 /* Transfer none: the answer's `message`, NULL before signing_sign succeeded. For a CRL it is the PEM to be

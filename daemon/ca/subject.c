@@ -80,11 +80,13 @@ static bool add_value(X509_NAME *name, const Attribute *attribute, JsonNode *nod
     if (!check_value(attribute, attribute->type, value, error))
         return false;
     if (X509_NAME_entry_count(name) >= VALUES_MAX)
-        return refuse_as(error, IOTHSM_ERROR_LIMITS_EXCEEDED, "Invalid subject: more than %d values", VALUES_MAX);
+        return refuse_as(error, IOTHSM_ERROR_LIMITS_EXCEEDED, "Invalid subject: more than %d values",
+                         VALUES_MAX);
 
-    /* The bytes of PrintableString and IA5String are ASCII here, so they are themselves in each of the three. */
-    if (X509_NAME_add_entry_by_NID(name, attribute->nid, attribute->type, (const unsigned char *)value, -1, -1,
-                                   0) != 1)
+    /* The bytes of PrintableString and IA5String are ASCII here, so they are themselves in each of the three.
+     */
+    if (X509_NAME_add_entry_by_NID(name, attribute->nid, attribute->type, (const unsigned char *)value, -1,
+                                   -1, 0) != 1)
         return refuse_value(error, attribute, "it cannot be encoded");
     return true;
 }
@@ -124,7 +126,8 @@ X509_NAME *subject_from_json(JsonObject *subject, GError **error)
     return g_steal_pointer(&name);
 }
 
-static bool copy_entry(X509_NAME *name, const Attribute *attribute, const X509_NAME_ENTRY *entry, GError **error)
+static bool copy_entry(X509_NAME *name, const Attribute *attribute, const X509_NAME_ENTRY *entry,
+                       GError **error)
 {
     const ASN1_STRING *string = X509_NAME_ENTRY_get_data(entry);
     unsigned char *text = NULL;
@@ -147,7 +150,8 @@ X509_NAME *subject_from_name(const X509_NAME *name, GError **error)
     int count = X509_NAME_entry_count(name);
 
     if (count > VALUES_MAX)
-        return refuse_as(error, IOTHSM_ERROR_LIMITS_EXCEEDED, "Invalid subject: more than %d values", VALUES_MAX),
+        return refuse_as(error, IOTHSM_ERROR_LIMITS_EXCEEDED, "Invalid subject: more than %d values",
+                         VALUES_MAX),
                NULL;
     for (gsize i = 0; i < G_N_ELEMENTS(attributes); i++)
         for (int at = -1; (at = X509_NAME_get_index_by_NID(name, attributes[i].nid, at)) >= 0;)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Subjects of certificates as `openssl ca` with the original's policy makes them (protocol.md 3.2.2): a fixed set of
- * attributes in a fixed order, one RDN each. What that policy would drop without a word is refused here. */
+/* Subjects of certificates as `openssl ca` with the original's policy makes them (protocol.md 3.2.2): a fixed
+ * set of attributes in a fixed order, one RDN each. What that policy would drop without a word is refused
+ * here. */
 
 #include <glib.h>
 #include <json-glib/json-glib.h>

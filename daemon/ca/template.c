@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Takes a certificate or a CSR apart and makes new ones from the parts. Subject and extensions are never looked at as
- * text on the way, so nothing can be lost or mangled. */
+/* Takes a certificate or a CSR apart and makes new ones from the parts. Subject and extensions are never
+ * looked at as text on the way, so nothing can be lost or mangled. */
 
 #include "daemon/ca/template.h"
+#include "daemon/ca/characters.h"
 #include "daemon/ca/extensions.h"
 #include "daemon/ca/issue.h"
 #include "daemon/ca/name.h"
@@ -47,11 +48,13 @@ static bool copy_extensions(Template *template, const X509_EXTENSIONS *from, GEr
         ASN1_OBJECT *object = X509_EXTENSION_get_object(extension);
         if (is_key_identifier(extension))
             continue;
-        if (!extension_is_readable(extension) || X509v3_get_ext_by_OBJ(template->extensions, object, -1) >= 0) {
+        if (!extension_is_readable(extension) ||
+            X509v3_get_ext_by_OBJ(template->extensions, object, -1) >= 0) {
             char text[128];
             OBJ_obj2txt(text, sizeof text, object, 0);
             g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE,
-                        "The template's extension %s is damaged or there twice; get the template again", text);
+                        "The template's extension %s is damaged or there twice; get the template again",
+                        text);
             ERR_clear_error();
             return false;
         }
@@ -94,19 +97,33 @@ Template *template_from_pem(const char *pem, GError **error)
     else if (block && pem_block_is(block, PEM_STRING_X509_REQ, PEM_STRING_X509_REQ_OLD))
         good = take_request(template, data, size, &requested);
     if (!good) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE,
-                    "The template is not one certificate or certificate request in PEM form; copy the provisioning "
-                    "certificate again, from -----BEGIN to END-----");
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE,
+            "The template is not one certificate or certificate request in PEM form; copy the provisioning "
+            "certificate again, from -----BEGIN to END-----");
         ERR_clear_error();
         return NULL;
     }
-    const X509_EXTENSIONS *from = template->is_request ? requested : X509_get0_extensions(template->certificate);
+    const X509_EXTENSIONS *from =
+        template->is_request ? requested : X509_get0_extensions(template->certificate);
     return copy_extensions(template, from, error) ? g_steal_pointer(&template) : NULL;
 }
 
 static BASIC_CONSTRAINTS *basic_constraints(const Template *template)
 {
     return X509V3_get_d2i(template->extensions, NID_basic_constraints, NULL, NULL);
+}
+
+/* Lines for a terminal: whatever else in them could move its cursor is a '?'. Transfer full. */
+static char *printable_lines(const char *raw)
+{
+    g_autofree char *text = g_utf8_make_valid(raw, -1);
+    g_autoptr(GString) lines = g_string_new(NULL);
+    for (const char *at = text; *at; at = g_utf8_next_char(at)) {
+        gunichar c = g_utf8_get_char(at);
+        g_string_append_unichar(lines, c != '\n' && characters_is_control(c) ? '?' : c);
+    }
+    return g_strdup(g_strchomp(lines->str));
 }
 
 static JsonObject *describe_extension(X509_EXTENSION *extension)
@@ -120,7 +137,7 @@ static JsonObject *describe_extension(X509_EXTENSION *extension)
     OBJ_obj2txt(name, sizeof name, object, 0);
     X509V3_EXT_print(bio, extension, X509V3_EXT_DUMP_UNKNOWN, 0);
     g_autofree char *raw = bio_to_text(bio);
-    g_autofree char *text = g_utf8_make_valid(g_strchomp(raw), -1);
+    g_autofree char *text = printable_lines(raw);
     json_object_set_string_member(description, "oid", oid);
     json_object_set_string_member(description, "name", name);
     json_object_set_boolean_member(description, "critical", X509_EXTENSION_get_critical(extension) == 1);
@@ -150,29 +167,32 @@ JsonObject *template_describe(const Template *template)
     return description;
 }
 
-static bool choose_validity(const Template *template, gint64 now, int days, Validity *ret_validity, GError **error)
+static bool choose_validity(const Template *template, gint64 now, int days, Validity *ret_validity,
+                            GError **error)
 {
     gint64 end = certificate_not_after(template->certificate);
 
     if (days < 0 || days > DAYS_MAX || !time_is_sane(now + days * SECONDS_PER_DAY)) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "%d days is not a validity that a certificate can have",
-                    days);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                    "%d days is not a validity that a certificate can have", days);
         return false;
     }
     if (days > 0)
         end = now + days * SECONDS_PER_DAY;
     else if (template->is_request) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                    "A certificate request as the template has no Not After; say for how many days the CA is to be "
-                    "valid");
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+            "A certificate request as the template has no Not After; say for how many days the CA is to be "
+            "valid");
         return false;
     } else if (end <= now) {
         g_autoptr(GDateTime) date = g_date_time_new_from_unix_utc(end);
         g_autofree char *text = date ? g_date_time_format(date, "%Y-%m-%d") : g_strdup("long ago");
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TEMPLATE_EXPIRED,
-                    "The template's Not After has passed (%s); get a new provisioning certificate, or say for how "
-                    "many days the CA is to be valid",
-                    text);
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_TEMPLATE_EXPIRED,
+            "The template's Not After has passed (%s); get a new provisioning certificate, or say for how "
+            "many days the CA is to be valid",
+            text);
         return false;
     }
     *ret_validity = (Validity){now, end};
@@ -196,7 +216,8 @@ X509 *template_self_sign(const Template *template, EVP_PKEY *key, const EVP_MD *
         .extensions = template->extensions,
     };
     g_autoptr(X509) certificate = certificate_plan_build(&plan, error);
-    return certificate ? certificate_sign(certificate, key, NULL, NULL, digest_for_key(key, digest), error) : NULL;
+    return certificate ? certificate_sign(certificate, key, NULL, NULL, digest_for_key(key, digest), error)
+                       : NULL;
 }
 
 X509_REQ *template_request(const Template *template, EVP_PKEY *key, const EVP_MD *digest, GError **error)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Reads dates as JavaScript writes them: ISO 8601 texts with Z or an offset, or milliseconds since the epoch. */
+/* Reads dates as JavaScript writes them: ISO 8601 texts with Z or an offset, or milliseconds since the epoch.
+ */
 
 #include "daemon/ca/validity.h"
 #include "daemon/ca/refusal.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Points in time of requests (protocol.md 3.2.1): read without any help of the local time zone, kept as seconds since
- * the epoch, written as UTCTime through 2049 and GeneralizedTime from 2050 on (RFC 5280 4.1.2.5). */
+/* Points in time of requests (protocol.md 3.2.1): read without any help of the local time zone, kept as
+ * seconds since the epoch, written as UTCTime through 2049 and GeneralizedTime from 2050 on (RFC
+ * 5280 4.1.2.5). */
 
 #include <glib.h>
 #include <json-glib/json-glib.h>
@@ -20,8 +21,8 @@ bool time_is_sane(gint64 seconds);
 /* Of |options|: startdate and enddate, or |now| and `days` (365 where there are none). */
 bool validity_from_options(JsonObject *options, gint64 now, Validity *ret_validity, GError **error);
 
-/* The member `days`: a positive integer, or a text of one. |fallback| 0: it must be there. The end, |now| + days, is
- * checked. */
+/* The member `days`: a positive integer, or a text of one. |fallback| 0: it must be there. The end, |now| +
+ * days, is checked. */
 bool validity_days(JsonObject *object, gint64 now, gint64 fallback, gint64 *ret_end, GError **error);
 
 /* Two members of an intent. */

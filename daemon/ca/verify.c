@@ -44,9 +44,9 @@ bool verify_cms(CMS_ContentInfo *cms, X509 *ca, GBytes *content, GError **error)
     /* A borrowed certificate: the stack goes, the certificate stays. */
     STACK_OF(X509) *signers = sk_X509_new_null();
     sk_X509_push(signers, ca);
-    bool good = sk_CMS_SignerInfo_num(CMS_get0_SignerInfos(cms)) == 1 &&
-                CMS_verify(cms, signers, NULL, NULL, out,
-                           CMS_BINARY | CMS_NOINTERN | CMS_NO_SIGNER_CERT_VERIFY) == 1;
+    bool good =
+        sk_CMS_SignerInfo_num(CMS_get0_SignerInfos(cms)) == 1 &&
+        CMS_verify(cms, signers, NULL, NULL, out, CMS_BINARY | CMS_NOINTERN | CMS_NO_SIGNER_CERT_VERIFY) == 1;
     sk_X509_free(signers);
     if (!good)
         return bad_signature(error);

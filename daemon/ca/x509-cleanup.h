@@ -2,7 +2,8 @@
 #pragma once
 
 /* g_autoptr for the OpenSSL types that certificates and their extensions are made of, beyond those of
- * daemon/openssl-cleanup.h. A STACK_OF() has no name that g_autoptr could use, so the ones we hold get one. */
+ * daemon/openssl-cleanup.h. A STACK_OF() has no name that g_autoptr could use, so the ones we hold get one.
+ */
 
 #include "daemon/openssl-cleanup.h"
 

@@ -69,7 +69,8 @@ static Signing *prepare(const TestAuthority *authority, const char *signtype, co
 {
     const SigningRules defaults = {0};
     g_autoptr(JsonObject) object = json_object_parse(request, strlen(request), error);
-    return object ? signing_new(signtype, object, authority->certificate, rules ? rules : &defaults, NOW, NULL, error)
+    return object ? signing_new(signtype, object, authority->certificate, rules ? rules : &defaults, NOW,
+                                NULL, error)
                   : NULL;
 }
 
@@ -132,8 +133,9 @@ X509 *read_certificate(const char *pem)
 char *openssl_text(X509 *certificate)
 {
     g_autofree char *pem = test_certificate_pem(certificate);
-    return test_run((const char *const[]){"openssl", "x509", "-noout", "-text", "-nameopt", "RFC2253,-dn_rev", NULL},
-                    pem, 0);
+    return test_run(
+        (const char *const[]){"openssl", "x509", "-noout", "-text", "-nameopt", "RFC2253,-dn_rev", NULL}, pem,
+        0);
 }
 
 char *extension_text(X509 *certificate, const char *heading)
@@ -165,8 +167,8 @@ void assert_chains(const TestAuthority *authority, const char *pem)
 {
     g_autofree char *path = test_write(authority->directory, "issued.pem", pem);
     g_autofree char *output =
-        TEST_RUN("openssl", "verify", "-no_check_time", "-ignore_critical", "-no-CApath", "-no-CAstore", "-CAfile",
-                 authority->certificate_path, path);
+        TEST_RUN("openssl", "verify", "-no_check_time", "-ignore_critical", "-no-CApath", "-no-CAstore",
+                 "-CAfile", authority->certificate_path, path);
     assert_contains(output, ": OK");
 }
 

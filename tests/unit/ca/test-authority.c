@@ -5,6 +5,7 @@
 #include "daemon/ca/authority.h"
 #include "daemon/ca/name.h"
 #include "daemon/ca/provision.h"
+#include "daemon/json.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/fake.h"
 #include "tests/unit/ca/signing-fixture.h"
@@ -134,7 +135,8 @@ static void test_what_makes_no_authority(void)
     static const char *const leaf_extensions[] = {"basicConstraints", "CA:FALSE", NULL};
     static const char *const ca_extensions[] = {"basicConstraints", "CA:TRUE", NULL};
     const TestCertificate leaf = {.subject = "CN=Leaf", .extensions = leaf_extensions};
-    const TestCertificate temporary = {.subject = "C=US, CN=" SLOT_TEMPORARY_SUBJECT, .extensions = ca_extensions};
+    const TestCertificate temporary = {.subject = "C=US, CN=" SLOT_TEMPORARY_SUBJECT,
+                                       .extensions = ca_extensions};
     const TestCertificate plain = {.subject = "CN=Plain"};
     const TestCertificate *const none[] = {&leaf, &temporary, &plain};
     g_autoptr(Bench) bench = bench_new("fake:serial=F1");
@@ -236,8 +238,8 @@ static bool start_use(Authority *authority, Use *use, GError **error)
 {
     use->made = g_new0(Signed, 1);
     use->made->references = 2;
-    return authority_use_key(authority, sign_message, use->made, signed_unref, WORKER_NO_DEADLINE, NULL, ending_done,
-                             &use->ending, error);
+    return authority_use_key(authority, sign_message, use->made, signed_unref, WORKER_NO_DEADLINE, NULL,
+                             ending_done, &use->ending, error);
 }
 
 static void finish_use(Use *use, EVP_PKEY *key)
@@ -326,16 +328,76 @@ static void test_a_token_without_its_pin_comes_last(void)
     g_assert_cmpuint(slot_signatures(open), ==, 3);
 }
 
+/* --- what the link does: any kind of request, with a key that never leaves the token --- */
+
+static bool sign_request(EVP_PKEY *key, void *signing, GError **error)
+{
+    return signing_sign(signing, key, error);
+}
+
+static void sign_on_token(Authority *authority, const char *signtype, const char *json, char **ret_text)
+{
+    const SigningRules rules = {0};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonObject) request = json_object_parse(json, strlen(json), &error);
+    g_autoptr(Signing) signing =
+        signing_new(signtype, request, authority_certificate(authority), &rules, NOW, NULL, &error);
+    g_assert_no_error(error);
+    g_auto(Ending) ending = {0};
+    authority_use_key(authority, sign_request, signing, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &ending,
+                      &error);
+    g_assert_no_error(error);
+    ending_ok(&ending);
+    *ret_text = g_strdup(signing_text(signing));
+}
+
+static void test_every_kind_of_request_on_a_token(void)
+{
+    static const char *const keys[] = {"rsa2048", "p256", "p384", "ed25519"};
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1");
+    g_autoptr(EVP_PKEY) request_key = test_key("p256");
+    g_autofree char *request_pem = test_request_pem("CN=leaf", request_key);
+    g_autofree char *csr = csr_request(request_pem, "{}");
+    g_autofree char *crl = crl_request("", "1");
+    g_autofree char *cms = cms_request("hello", NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(keys); i++) {
+        g_autoptr(EVP_PKEY) key = test_key(keys[i]);
+        g_autoptr(TestAuthority) judge = test_authority_of(test_ca(keys[i], key), key);
+        g_autoptr(Slot) slot = slot_of(bench, "F1", key, judge->certificate);
+        Authority *authority = authority_set_of_slot(bench->set, slot);
+        g_autofree char *certificate = NULL, *list = NULL, *message = NULL;
+        sign_on_token(authority, "csr", csr, &certificate);
+        assert_chains(judge, certificate);
+        sign_on_token(authority, "crl", crl, &list);
+        g_autofree char *verified = test_run(
+            (const char *const[]){"openssl", "crl", "-noout", "-CAfile", judge->certificate_path, NULL}, list,
+            0);
+        assert_contains(verified, "verify OK");
+        if (g_str_equal(keys[i], "ed25519"))
+            continue;
+        sign_on_token(authority, "cms", cms, &message);
+        g_autofree char *output = test_run(
+            (const char *const[]){"openssl", "cms", "-verify", "-binary", "-no_check_time", "-inform", "PEM",
+                                  "-CAfile", judge->certificate_path, "-purpose", "any", NULL},
+            message, 0);
+        assert_contains(output, "hello");
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/authority/lives-from-its-first-slot-to-its-last", test_it_lives_from_its_first_slot_to_its_last);
+    g_test_add_func("/authority/lives-from-its-first-slot-to-its-last",
+                    test_it_lives_from_its_first_slot_to_its_last);
     g_test_add_func("/authority/what-makes-none", test_what_makes_no_authority);
     g_test_add_func("/authority/a-new-certificate-is-a-new-one", test_a_new_certificate_is_a_new_authority);
     g_test_add_func("/authority/all-are-ordered", test_all_are_ordered);
     g_test_add_func("/authority/link-and-counters", test_link_and_counters);
-    g_test_add_func("/authority/work-goes-where-the-queue-is-shortest", test_work_goes_where_the_queue_is_shortest);
-    g_test_add_func("/authority/work-goes-to-the-token-that-is-left", test_work_goes_to_the_token_that_is_left);
+    g_test_add_func("/authority/work-goes-where-the-queue-is-shortest",
+                    test_work_goes_where_the_queue_is_shortest);
+    g_test_add_func("/authority/work-goes-to-the-token-that-is-left",
+                    test_work_goes_to_the_token_that_is_left);
     g_test_add_func("/authority/a-token-without-its-pin-comes-last", test_a_token_without_its_pin_comes_last);
+    g_test_add_func("/authority/every-kind-of-request-on-a-token", test_every_kind_of_request_on_a_token);
     return g_test_run();
 }

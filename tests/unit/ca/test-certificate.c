@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Requests of signtype `csr`: keys, signatures, dates, the certificate as a whole (protocol.md 3.2; vector 9). */
+/* Requests of signtype `csr`: keys, signatures, dates, the certificate as a whole (protocol.md 3.2; vector
+ * 9). */
 
 #include "daemon/ca/name.h"
 #include "daemon/ca/signing.h"
@@ -21,16 +22,24 @@ static const char full_options[] =
     "\"keyUsage\":{\"critical\":true,\"usages\":[\"digitalSignature\",\"keyEncipherment\"]},"
     "\"extendedKeyUsage\":{\"critical\":false,\"usages\":[\"serverAuth\",\"clientAuth\"]},"
     "\"SANs\":{\"DNS\":[\"srv.example.test\"],\"IP\":[\"192.0.2.1\"]},"
-    "\"authorityInfoAccess\":{\"OCSP\":[\"http://ocsp.example.test/x\"],\"caIssuers\":[\"http://ca.example.test/x.crt\"]},"
+    "\"authorityInfoAccess\":{\"OCSP\":[\"http://ocsp.example.test/x\"],\"caIssuers\":[\"http://"
+    "ca.example.test/x.crt\"]},"
     "\"crlDistributionPoints\":[\"http://crl.example.test/x.crl\"],"
     "\"policies\":[{\"policyIdentifier\":\"2.23.140.1.2.1\",\"CPS\":[\"https://cps.example.test\"]}],"
     "\"customOIDs\":[{\"OID\":\"1.3.6.1.4.1.311.20.2\",\"value\":\"ASN1:PRINTABLESTRING:Test Template\"}]}}";
 
 static void test_full_example(void)
 {
-    static const int order[] = {NID_subject_key_identifier, NID_authority_key_identifier, NID_basic_constraints,
-                                NID_key_usage, NID_ext_key_usage, NID_info_access, NID_crl_distribution_points,
-                                NID_certificate_policies, -1 /* 1.3.6.1.4.1.311.20.2 */, NID_subject_alt_name};
+    static const int order[] = {NID_subject_key_identifier,
+                                NID_authority_key_identifier,
+                                NID_basic_constraints,
+                                NID_key_usage,
+                                NID_ext_key_usage,
+                                NID_info_access,
+                                NID_crl_distribution_points,
+                                NID_certificate_policies,
+                                -1 /* 1.3.6.1.4.1.311.20.2 */,
+                                NID_subject_alt_name};
     g_autoptr(TestAuthority) ca = test_authority_new("rsa2048");
     g_autoptr(X509) certificate = issue(ca, full_options);
     g_assert_cmpint(X509_get_version(certificate), ==, X509_VERSION_3);
@@ -86,8 +95,8 @@ static void test_an_rsa_pss_request(void)
 {
     g_autoptr(TestAuthority) ca = test_authority_new("p256");
     g_autofree char *key = g_build_filename(ca->directory, "pss.key", NULL);
-    g_autofree char *made = TEST_RUN("openssl", "genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048",
-                                     "-out", key);
+    g_autofree char *made = TEST_RUN("openssl", "genpkey", "-algorithm", "RSA-PSS", "-pkeyopt",
+                                     "rsa_keygen_bits:2048", "-out", key);
     g_autofree char *pem = TEST_RUN("openssl", "req", "-new", "-key", key, "-subj", "/CN=pss");
     g_autofree char *request = csr_request(pem, "{}");
     g_autofree char *answer = sign(ca, "csr", request);
@@ -99,8 +108,8 @@ static void test_an_rsa_pss_request(void)
 static void test_a_request_signed_in_pss(void)
 {
     g_autoptr(TestAuthority) ca = test_authority_new("rsa2048");
-    g_autofree char *pem = TEST_RUN("openssl", "req", "-new", "-key", ca->key_path, "-subj", "/CN=x", "-sigopt",
-                                    "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1");
+    g_autofree char *pem = TEST_RUN("openssl", "req", "-new", "-key", ca->key_path, "-subj", "/CN=x",
+                                    "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1");
     g_autofree char *request = csr_request(pem, "{}");
     g_autofree char *answer = sign(ca, "csr", request);
     assert_chains(ca, answer);
@@ -142,8 +151,14 @@ static void test_what_is_no_request(void)
     g_autofree char *twice = g_strconcat(pem, pem, NULL);
     g_autofree char *cut = g_strndup(pem, strlen(pem) / 2);
     g_autofree char *huge = g_strnfill(300 * 1024, 'A');
-    const char *const bad[] = {"", "hello", certificate, twice, cut, huge,
-                               "-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----\n"};
+    const char *const bad[] = {
+        "",
+        "hello",
+        certificate,
+        twice,
+        cut,
+        huge,
+        "-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----\n"};
     for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autofree char *json = csr_request(bad[i], "{}");
         assert_refused(ca, "csr", json, "Invalid csr: not a certificate request in PEM form");
@@ -173,8 +188,9 @@ static void test_dates(void)
     assert_dates("{\"days\":\"30\"}", NOW, NOW + 30 * DAY);
     assert_dates("{\"startdate\":null,\"enddate\":\"\",\"days\":2}", NOW, NOW + 2 * DAY);
     /* 1795218638 is 2026-11-20T23:50:38Z */
-    assert_dates("{\"startdate\":\"2026-11-20T23:50:38.999Z\",\"enddate\":\"2026-11-21T00:50:38+01:00\",\"days\":7}",
-                 NOW, NOW);
+    assert_dates(
+        "{\"startdate\":\"2026-11-20T23:50:38.999Z\",\"enddate\":\"2026-11-21T00:50:38+01:00\",\"days\":7}",
+        NOW, NOW);
     assert_dates("{\"startdate\":\"2026-11-20T17:50:38-06:00\",\"enddate\":1795218639999}", NOW, NOW + 1);
     assert_dates("{\"startdate\":1795218638000,\"enddate\":\"2026-11-21T23:50:38Z\"}", NOW, NOW + DAY);
     assert_dates("{\"startdate\":\"1950-01-01T00:00:00Z\",\"enddate\":\"9999-12-31T23:59:59Z\"}", -631152000,
@@ -200,8 +216,10 @@ static void test_encoding_changes_in_2050(void)
         issue(ca, "{\"startdate\":\"2049-12-31T23:59:59Z\",\"enddate\":\"2050-01-01T00:00:00Z\"}");
     g_assert_cmpint(ASN1_STRING_type(X509_get0_notBefore(certificate)), ==, V_ASN1_UTCTIME);
     g_assert_cmpint(ASN1_STRING_type(X509_get0_notAfter(certificate)), ==, V_ASN1_GENERALIZEDTIME);
-    g_assert_cmpstr((const char *)ASN1_STRING_get0_data(X509_get0_notBefore(certificate)), ==, "491231235959Z");
-    g_assert_cmpstr((const char *)ASN1_STRING_get0_data(X509_get0_notAfter(certificate)), ==, "20500101000000Z");
+    g_assert_cmpstr((const char *)ASN1_STRING_get0_data(X509_get0_notBefore(certificate)), ==,
+                    "491231235959Z");
+    g_assert_cmpstr((const char *)ASN1_STRING_get0_data(X509_get0_notAfter(certificate)), ==,
+                    "20500101000000Z");
 }
 
 static void test_bad_dates(void)
@@ -237,7 +255,8 @@ static void test_bad_dates(void)
         {"{\"startdate\":{},\"enddate\":1}", "Invalid startdate: neither a date nor milliseconds"},
         {"{\"startdate\":\"1949-12-31T23:59:59Z\",\"enddate\":1}",
          "Invalid startdate: not between the years 1950 and 9999"},
-        {"{\"startdate\":1,\"enddate\":253402300800000}", "Invalid enddate: not between the years 1950 and 9999"},
+        {"{\"startdate\":1,\"enddate\":253402300800000}",
+         "Invalid enddate: not between the years 1950 and 9999"},
     };
     g_autoptr(TestAuthority) ca = test_authority_new("p256");
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++)
@@ -281,19 +300,37 @@ static void test_the_summary_says_which_hash_was_declined(void)
     g_autofree char *json = csr_request(pem, "{\"hash\":\"md5\"}");
     g_autoptr(JsonObject) request = json_object_parse(json, strlen(json), NULL);
     g_autoptr(Signing) signing = signing_new("csr", request, ca->certificate, &rules, NOW, NULL, NULL);
-    g_assert_cmpstr(signing_summary(signing), ==, "certificate for CN=x (hash md5 was asked for and is not used)");
+    g_assert_cmpstr(signing_summary(signing), ==,
+                    "certificate for CN=x (hash md5 was asked for and is not used)");
 }
 
 /* --- without options --- */
 
 static char *request_with_extensions(void)
 {
-    return test_run((const char *const[]){"openssl", "req", "-new", "-newkey", "ec", "-pkeyopt",
-                                          "ec_paramgen_curve:P-256", "-nodes", "-keyout", "/dev/null", "-subj",
-                                          "/CN=own/C=DE", "-addext", "subjectAltName=critical,DNS:own.test", "-addext",
-                                          "keyUsage=critical,digitalSignature", "-addext", "basicConstraints=CA:FALSE",
-                                          "-addext", "certificatePolicies=1.2.3", "-addext",
-                                          "nameConstraints=permitted;DNS:x", NULL},
+    return test_run((const char *const[]){"openssl",
+                                          "req",
+                                          "-new",
+                                          "-newkey",
+                                          "ec",
+                                          "-pkeyopt",
+                                          "ec_paramgen_curve:P-256",
+                                          "-nodes",
+                                          "-keyout",
+                                          "/dev/null",
+                                          "-subj",
+                                          "/CN=own/C=DE",
+                                          "-addext",
+                                          "subjectAltName=critical,DNS:own.test",
+                                          "-addext",
+                                          "keyUsage=critical,digitalSignature",
+                                          "-addext",
+                                          "basicConstraints=CA:FALSE",
+                                          "-addext",
+                                          "certificatePolicies=1.2.3",
+                                          "-addext",
+                                          "nameConstraints=permitted;DNS:x",
+                                          NULL},
                     NULL, 0);
 }
 
@@ -383,7 +420,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/certificate/full-example", test_full_example);
-    g_test_add_func("/certificate/serials-are-long-random-and-positive", test_serials_are_long_random_and_positive);
+    g_test_add_func("/certificate/serials-are-long-random-and-positive",
+                    test_serials_are_long_random_and_positive);
     g_test_add_func("/certificate/every-kind-of-key", test_every_kind_of_ca_key_and_request_key);
     g_test_add_func("/certificate/an-rsa-pss-request", test_an_rsa_pss_request);
     g_test_add_func("/certificate/a-request-signed-in-pss", test_a_request_signed_in_pss);
@@ -397,7 +435,8 @@ int main(int argc, char **argv)
     g_test_add_func("/certificate/hashes", test_hashes);
     g_test_add_func("/certificate/the-summary-says-which-hash-was-declined",
                     test_the_summary_says_which_hash_was_declined);
-    g_test_add_func("/certificate/without-options-the-request-decides", test_without_options_the_request_decides);
+    g_test_add_func("/certificate/without-options-the-request-decides",
+                    test_without_options_the_request_decides);
     g_test_add_func("/certificate/with-options-the-requests-extensions-are-dropped",
                     test_with_options_the_requests_extensions_are_dropped);
     g_test_add_func("/certificate/a-ca-without-key-identifier-is-refused", test_a_ca_without_key_identifier);

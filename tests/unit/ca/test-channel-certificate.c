@@ -26,7 +26,8 @@ static void test_fields(void)
     const X509_NAME *subject = X509_get_subject_name(certificate);
     g_assert_cmpint(X509_get_version(certificate), ==, X509_VERSION_3);
     g_assert_cmpint(X509_get_signature_nid(certificate), ==, NID_sha256WithRSAEncryption);
-    g_assert_cmpint(X509_NAME_cmp(X509_get_issuer_name(certificate), X509_get_subject_name(ca->certificate)), ==, 0);
+    g_assert_cmpint(X509_NAME_cmp(X509_get_issuer_name(certificate), X509_get_subject_name(ca->certificate)),
+                    ==, 0);
     g_assert_cmpint(certificate_not_before(certificate), ==, NOW - 300);
     g_assert_cmpint(certificate_not_after(certificate), ==, NOW + 600);
     g_assert_cmpint(X509_NAME_entry_count(subject), ==, 1);
@@ -40,7 +41,9 @@ static void test_extensions(void)
 {
     static const struct {
         int nid, critical;
-    } expected[] = {{NID_subject_key_identifier, 0}, {NID_authority_key_identifier, 0}, {NID_key_usage, 1},
+    } expected[] = {{NID_subject_key_identifier, 0},
+                    {NID_authority_key_identifier, 0},
+                    {NID_key_usage, 1},
                     {NID_ext_key_usage, 1}};
     g_autoptr(TestAuthority) ca = test_authority_new("p384");
     g_autoptr(X509) certificate = make(ca, NULL);
@@ -54,10 +57,12 @@ static void test_extensions(void)
     g_autofree char *extended = extension_text(certificate, "X509v3 Extended Key Usage: critical");
     g_assert_cmpstr(usage, ==, "Digital Signature, Key Encipherment, Data Encipherment");
     g_assert_cmpstr(extended, ==, "E-mail Protection");
-    g_autoptr(AUTHORITY_KEYID) authority = X509_get_ext_d2i(certificate, NID_authority_key_identifier, NULL, NULL);
+    g_autoptr(AUTHORITY_KEYID) authority =
+        X509_get_ext_d2i(certificate, NID_authority_key_identifier, NULL, NULL);
     g_assert_null(authority->issuer);
     g_assert_null(authority->serial);
-    g_assert_cmpint(ASN1_OCTET_STRING_cmp(authority->keyid, X509_get0_subject_key_id(ca->certificate)), ==, 0);
+    g_assert_cmpint(ASN1_OCTET_STRING_cmp(authority->keyid, X509_get0_subject_key_id(ca->certificate)), ==,
+                    0);
 }
 
 static void test_every_ca_key(void)
@@ -65,8 +70,10 @@ static void test_every_ca_key(void)
     static const struct {
         const char *key;
         int signature;
-    } cases[] = {{"rsa2048", NID_sha256WithRSAEncryption}, {"p256", NID_ecdsa_with_SHA256},
-                 {"p384", NID_ecdsa_with_SHA256},          {"p521", NID_ecdsa_with_SHA256},
+    } cases[] = {{"rsa2048", NID_sha256WithRSAEncryption},
+                 {"p256", NID_ecdsa_with_SHA256},
+                 {"p384", NID_ecdsa_with_SHA256},
+                 {"p521", NID_ecdsa_with_SHA256},
                  {"ed25519", NID_ED25519}};
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(TestAuthority) ca = test_authority_new(cases[i].key);
@@ -110,7 +117,9 @@ int main(int argc, char **argv)
     g_test_add_func("/channel-certificate/extensions", test_extensions);
     g_test_add_func("/channel-certificate/every-ca-key", test_every_ca_key);
     g_test_add_func("/channel-certificate/the-keys-digest-is-used", test_the_keys_digest_is_used);
-    g_test_add_func("/channel-certificate/a-ca-without-key-identifier-is-refused", test_a_ca_without_key_identifier);
-    g_test_add_func("/channel-certificate/a-wrong-signature-does-not-leave", test_a_wrong_signature_does_not_leave);
+    g_test_add_func("/channel-certificate/a-ca-without-key-identifier-is-refused",
+                    test_a_ca_without_key_identifier);
+    g_test_add_func("/channel-certificate/a-wrong-signature-does-not-leave",
+                    test_a_wrong_signature_does_not_leave);
     return g_test_run();
 }

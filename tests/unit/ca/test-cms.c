@@ -12,9 +12,9 @@ static char *recover(const TestAuthority *ca, const char *answer, const char *fo
 {
     g_autofree char *path = test_write(ca->directory, "message", answer);
     g_autofree char *content = g_build_filename(ca->directory, "content", NULL);
-    g_autofree char *output =
-        TEST_RUN("openssl", "cms", "-verify", "-binary", "-no_check_time", "-inform", form, "-in", path, "-CAfile",
-                 ca->certificate_path, "-no-CApath", "-no-CAstore", "-purpose", "any", "-out", content);
+    g_autofree char *output = TEST_RUN("openssl", "cms", "-verify", "-binary", "-no_check_time", "-inform",
+                                       form, "-in", path, "-CAfile", ca->certificate_path, "-no-CApath",
+                                       "-no-CAstore", "-purpose", "any", "-out", content);
     char *text = NULL;
     g_assert_true(g_file_get_contents(content, &text, NULL, NULL));
     assert_contains(output, "Verification successful");
@@ -63,10 +63,10 @@ static void test_every_form(void)
 
         g_autofree char *smime_request = cms_request("x", ",\"outform\":\"SMIME\"");
         g_autofree char *smime = sign(ca, "cms", smime_request);
-        g_assert_true(g_str_has_prefix(smime,
-                                       "MIME-Version: 1.0\nContent-Disposition: attachment; filename=\"smime.p7m\"\n"
-                                       "Content-Type: application/pkcs7-mime; smime-type=signed-data; "
-                                       "name=\"smime.p7m\"\nContent-Transfer-Encoding: base64\n\nMII"));
+        g_assert_true(g_str_has_prefix(
+            smime, "MIME-Version: 1.0\nContent-Disposition: attachment; filename=\"smime.p7m\"\n"
+                   "Content-Type: application/pkcs7-mime; smime-type=signed-data; "
+                   "name=\"smime.p7m\"\nContent-Transfer-Encoding: base64\n\nMII"));
         g_autofree char *from_smime = recover(ca, smime, "SMIME");
         g_assert_cmpstr(from_smime, ==, "x");
 
@@ -100,9 +100,9 @@ static void test_default_contents(void)
 static void test_capabilities_and_content_type(void)
 {
     g_autoptr(TestAuthority) ca = test_authority_new("p256");
-    g_autofree char *request =
-        cms_request("aGVsbG8", ",\"inform\":\"DER\",\"outform\":\"PEM\",\"encoding\":\"binary\",\"smimecap\":false,"
-                               "\"contenttype\":\"1.3.6.1.5.5.7.12.3\"");
+    g_autofree char *request = cms_request(
+        "aGVsbG8", ",\"inform\":\"DER\",\"outform\":\"PEM\",\"encoding\":\"binary\",\"smimecap\":false,"
+                   "\"contenttype\":\"1.3.6.1.5.5.7.12.3\"");
     g_autofree char *answer = sign(ca, "cms", request);
     g_autofree char *text = printed(ca, answer);
     g_assert_null(strstr(text, "S/MIME Capabilities"));

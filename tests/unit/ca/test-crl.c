@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Requests of signtype `crl` (protocol.md 3.4; vector 10), judged by `openssl crl` and, where they must be equal,
- * compared with what `openssl ca -gencrl` makes from the same index. */
+/* Requests of signtype `crl` (protocol.md 3.4; vector 10), judged by `openssl crl` and, where they must be
+ * equal, compared with what `openssl ca -gencrl` makes from the same index. */
 
 #include "daemon/json.h"
 #include "daemon/openssl-cleanup.h"
@@ -76,8 +76,9 @@ static void test_version_follows_the_reasons(void)
 static void test_only_revoked_ones_in_order(void)
 {
     g_autoptr(TestAuthority) ca = test_authority_new("ed25519");
-    g_autofree char *pem = make(ca, LINE("V", "", "01") REVOKED("261119000000Z", "ff00") LINE("E", "", "02")
-                                        REVOKED("261118000000Z", "8000") REVOKED("251118000000Z", "03"),
+    g_autofree char *pem = make(ca,
+                                LINE("V", "", "01") REVOKED("261119000000Z", "ff00") LINE("E", "", "02")
+                                    REVOKED("261118000000Z", "8000") REVOKED("251118000000Z", "03"),
                                 NULL);
     g_autoptr(X509_CRL) crl = read_crl(pem);
     STACK_OF(X509_REVOKED) *list = X509_CRL_get_REVOKED(crl);
@@ -85,9 +86,9 @@ static void test_only_revoked_ones_in_order(void)
     g_assert_cmpint(sk_X509_REVOKED_num(list), ==, G_N_ELEMENTS(expected));
     for (int i = 0; i < (int)G_N_ELEMENTS(expected); i++) {
         uint64_t number = 0;
-        g_assert_cmpint(ASN1_INTEGER_get_uint64(&number,
-                                                X509_REVOKED_get0_serialNumber(sk_X509_REVOKED_value(list, i))),
-                        ==, 1);
+        g_assert_cmpint(
+            ASN1_INTEGER_get_uint64(&number, X509_REVOKED_get0_serialNumber(sk_X509_REVOKED_value(list, i))),
+            ==, 1);
         g_assert_cmpuint(number, ==, expected[i]);
     }
 }
@@ -96,11 +97,11 @@ static void test_only_revoked_ones_in_order(void)
 static char *gencrl(const TestAuthority *ca, const char *database)
 {
     g_autofree char *index = test_write(ca->directory, "index.txt", database);
-    g_autofree char *config =
-        g_strdup_printf("[ca]\ndefault_ca=d\n[d]\ndatabase=%s\ndefault_md=sha256\nunique_subject=no\n", index);
+    g_autofree char *config = g_strdup_printf(
+        "[ca]\ndefault_ca=d\n[d]\ndatabase=%s\ndefault_md=sha256\nunique_subject=no\n", index);
     g_autofree char *config_path = test_write(ca->directory, "ca.cnf", config);
-    return TEST_RUN("openssl", "ca", "-config", config_path, "-gencrl", "-crldays", "30", "-keyfile", ca->key_path,
-                    "-cert", ca->certificate_path);
+    return TEST_RUN("openssl", "ca", "-config", config_path, "-gencrl", "-crldays", "30", "-keyfile",
+                    ca->key_path, "-cert", ca->certificate_path);
 }
 
 /* Everything of the text but the two dates and the signature. */
@@ -124,7 +125,8 @@ static void test_equal_to_openssl_ca(void)
             REVOKED("261119000000Z,unspecified", "0A") REVOKED("261119000000Z,CACompromise", "0b")
                 REVOKED("261119000000Z,affiliationChanged", "0C") REVOKED("261119000000Z,superseded", "0D")
                     REVOKED("261119000000Z,cessationOfOperation", "0E")
-                        REVOKED("261119000000Z,certificateHold", "FF") REVOKED("501119000000Z,removeFromCRL", "0F"),
+                        REVOKED("261119000000Z,certificateHold", "FF")
+                            REVOKED("501119000000Z,removeFromCRL", "0F"),
         REVOKED("261119000000Z,holdInstruction,holdInstructionReject", "10")
             REVOKED("261119000000Z,holdInstruction,1.2.3.4", "11")
                 REVOKED("261119000000Z,keyTime,20260101000000Z", "12")
@@ -151,11 +153,14 @@ static void test_refused_by_openssl_ca_too(void)
         {REVOKED("261119000000Z", ""), "Invalid database: line 1: bad serial number length (0)"},
         {REVOKED("261119000000Z", "0G"), "Invalid database: line 1: bad character in the serial number"},
         {REVOKED("261119000000Z,undefined", "01"), "Invalid database: line 1: invalid reason code undefined"},
-        {REVOKED("261119000000Z,keyTime,yesterday", "01"), "Invalid database: line 1: invalid keyTime yesterday"},
-        {REVOKED("261119000000Z,holdInstruction,x y", "01"), "Invalid database: line 1: invalid holdInstruction x y"},
+        {REVOKED("261119000000Z,keyTime,yesterday", "01"),
+         "Invalid database: line 1: invalid keyTime yesterday"},
+        {REVOKED("261119000000Z,holdInstruction,x y", "01"),
+         "Invalid database: line 1: invalid holdInstruction x y"},
         {REVOKED("261319000000Z", "01"), "Invalid database: line 1: invalid revocation date 261319000000Z"},
         {REVOKED("", "01"), "Invalid database: line 1: invalid revocation date "},
-        {LINE("V", "261119000000Z", "01"), "Invalid database: line 1: not revoked, but with a revocation date"},
+        {LINE("V", "261119000000Z", "01"),
+         "Invalid database: line 1: not revoked, but with a revocation date"},
         {REVOKED("261119000000Z", "01") "R\t271120000000Z\t261119000000Z\t02\tunknown\n",
          "Invalid database: line 2: not six fields with tabs between"},
         {REVOKED("261119000000Z", "01") "\n", "Invalid database: line 2: not six fields with tabs between"},
@@ -168,10 +173,10 @@ static void test_refused_by_openssl_ca_too(void)
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         assert_database_refused(cases[i].database, cases[i].message);
         g_autofree char *index = test_write(ca->directory, "index.txt", cases[i].database);
-        g_autofree char *output =
-            test_run((const char *const[]){"openssl", "ca", "-config", config_path, "-gencrl", "-crldays", "30",
-                                           "-keyfile", ca->key_path, "-cert", ca->certificate_path, NULL},
-                     NULL, 1);
+        g_autofree char *output = test_run(
+            (const char *const[]){"openssl", "ca", "-config", config_path, "-gencrl", "-crldays", "30",
+                                  "-keyfile", ca->key_path, "-cert", ca->certificate_path, NULL},
+            NULL, 1);
     }
 }
 
@@ -183,8 +188,10 @@ static void test_refused_by_us_alone(void)
         {LINE("X", "", "01"), "Invalid database: line 1: the status is not V, R or E"},
         {LINE("", "", "01"), "Invalid database: line 1: the status is not V, R or E"},
         {REVOKED("261119000000Z", "-01"), "Invalid database: line 1: bad serial number length (3)"},
-        {REVOKED("261119000000+0100", "01"), "Invalid database: line 1: invalid revocation date 261119000000+0100"},
-        {REVOKED("00261119000000Z", "01"), "Invalid database: line 1: invalid revocation date 00261119000000Z"},
+        {REVOKED("261119000000+0100", "01"),
+         "Invalid database: line 1: invalid revocation date 261119000000+0100"},
+        {REVOKED("00261119000000Z", "01"),
+         "Invalid database: line 1: invalid revocation date 00261119000000Z"},
         {"R\tnever\t261119000000Z\t01\tunknown\t/CN=x\n", "Invalid database: line 1: invalid expiry date"},
         {"R\t271120000000Z\t261119000000Z\t01\tunknown\t/CN=x\ty\n",
          "Invalid database: line 1: not six fields with tabs between"},
@@ -281,16 +288,16 @@ static void test_a_revoked_certificate_is_refused_by_openssl(void)
     g_autoptr(X509) leaf = issue(ca, "{}");
     g_autoptr(BIGNUM) number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(leaf), NULL);
     char *hex = BN_bn2hex(number);
-    g_autofree char *database = g_strdup_printf("R\t271120000000Z\t261119000000Z,keyCompromise\t%s\tunknown\t/CN=x\n",
-                                                hex);
+    g_autofree char *database =
+        g_strdup_printf("R\t271120000000Z\t261119000000Z,keyCompromise\t%s\tunknown\t/CN=x\n", hex);
     OPENSSL_free(hex);
     g_autofree char *pem = make(ca, database, NULL);
     g_autofree char *crl_path = test_write(ca->directory, "ca.crl", pem);
     g_autofree char *leaf_pem = test_certificate_pem(leaf);
     g_autofree char *leaf_path = test_write(ca->directory, "leaf.pem", leaf_pem);
     g_autofree char *output =
-        test_run((const char *const[]){"openssl", "verify", "-no_check_time", "-crl_check", "-CRLfile", crl_path,
-                                       "-CAfile", ca->certificate_path, leaf_path, NULL},
+        test_run((const char *const[]){"openssl", "verify", "-no_check_time", "-crl_check", "-CRLfile",
+                                       crl_path, "-CAfile", ca->certificate_path, leaf_path, NULL},
                  NULL, 2);
     assert_contains(output, "certificate revoked");
 }
@@ -302,8 +309,9 @@ static char *large_database(guint count)
     guint32 state = 1;
     for (guint i = 0; i < count; i++) {
         state = state * 1664525u + 1013904223u; /* visits each 32-bit number once */
-        g_string_append_printf(text, "R\t271120000000Z\t261119000000Z%s\t6BC234D0E3452FE7ACB170F7%08X\tunknown\t/CN=%u\n",
-                               i % 3 ? "" : ",superseded", state, i);
+        g_string_append_printf(
+            text, "R\t271120000000Z\t261119000000Z%s\t6BC234D0E3452FE7ACB170F7%08X\tunknown\t/CN=%u\n",
+            i % 3 ? "" : ",superseded", state, i);
     }
     return g_string_free(text, FALSE);
 }
@@ -327,10 +335,11 @@ static void test_large_lists_are_quick(void)
     gint64 ended = g_get_monotonic_time();
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    g_test_message("%u entries: read and built in %.2f s, signed, verified and written in %.2f s, %" G_GSIZE_FORMAT
-                   " bytes of PEM, %ld MiB at most",
-                   count, (double)(prepared - started) / 1e6, (double)(ended - prepared) / 1e6,
-                   strlen(signing_text(signing)), usage.ru_maxrss / 1024);
+    g_test_message(
+        "%u entries: read and built in %.2f s, signed, verified and written in %.2f s, %" G_GSIZE_FORMAT
+        " bytes of PEM, %ld MiB at most",
+        count, (double)(prepared - started) / 1e6, (double)(ended - prepared) / 1e6,
+        strlen(signing_text(signing)), usage.ru_maxrss / 1024);
     g_autofree char *summary = g_strdup_printf("CRL with %u entries", count);
     g_assert_cmpstr(signing_summary(signing), ==, summary);
     g_assert_cmpint(ended - started, <, 60 * G_USEC_PER_SEC);

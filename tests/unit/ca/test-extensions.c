@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The `extensions` of csr requests, one by one: what they become, and what is refused (protocol.md 3.2.4 and C). */
+/* The `extensions` of csr requests, one by one: what they become, and what is refused (protocol.md 3.2.4 and
+ * C). */
 
 #include "daemon/openssl-cleanup.h"
 #include "tests/unit/ca/signing-fixture.h"
@@ -39,8 +40,8 @@ static void check_refusals(const Refusal *cases, gsize count)
 static void test_basic_constraints(void)
 {
     static const Case cases[] = {
-        {"{\"basicConstraints\":{\"critical\":true,\"CA\":true,\"pathlen\":0}}", "Basic Constraints: critical",
-         "CA:TRUE, pathlen:0"},
+        {"{\"basicConstraints\":{\"critical\":true,\"CA\":true,\"pathlen\":0}}",
+         "Basic Constraints: critical", "CA:TRUE, pathlen:0"},
         {"{\"basicConstraints\":{\"CA\":true,\"pathlen\":-1}}", "Basic Constraints:", "CA:TRUE"},
         {"{\"basicConstraints\":{\"CA\":false}}", "Basic Constraints:", "CA:FALSE"},
         {"{\"basicConstraints\":{}}", "Basic Constraints:", NULL},
@@ -58,7 +59,8 @@ static void test_basic_constraints(void)
         {"{\"basicConstraints\":{\"CA\":true,\"pathlen\":\"0\"}}",
          "Provided basicConstraints parameter 'pathlen' is type string, number required"},
         {"{\"basicConstraints\":{\"CA\":true,\"pathlen\":1.5}}", "Invalid basicConstraints: pathlen"},
-        {"{\"basicConstraints\":{\"CA\":false,\"pathlen\":1}}", "Invalid basicConstraints: pathlen without CA"},
+        {"{\"basicConstraints\":{\"CA\":false,\"pathlen\":1}}",
+         "Invalid basicConstraints: pathlen without CA"},
         {"{\"basicConstraints\":{\"critical\":true}}", "Basic constraints cannot contain only 'critical'"},
         {"{\"basicConstraints\":{\"ca\":true}}", "Invalid basicConstraints: ca"},
         {"{\"basicConstraints\":[]}", "Invalid basicConstraints: not an object"},
@@ -74,7 +76,8 @@ static void test_key_usage(void)
          "\"nonRepudiation\",\"keyEncipherment\",\"dataEncipherment\",\"keyAgreement\",\"encipherOnly\","
          "\"decipherOnly\"]}}",
          "Key Usage: critical",
-         "Digital Signature, Non Repudiation, Key Encipherment, Data Encipherment, Key Agreement, Certificate Sign, "
+         "Digital Signature, Non Repudiation, Key Encipherment, Data Encipherment, Key Agreement, "
+         "Certificate Sign, "
          "CRL Sign, Encipher Only, Decipher Only"},
         {"{\"keyUsage\":{\"usages\":[\"keyAgreement\"]}}", "Key Usage:", "Key Agreement"},
         {"{\"keyUsage\":{\"critical\":false,\"usages\":[]}}", "Key Usage:", NULL},
@@ -98,12 +101,16 @@ static void test_extended_key_usage(void)
 {
     static const Case cases[] = {
         {"{\"extendedKeyUsage\":{\"critical\":true,\"usages\":[\"serverAuth\",\"clientAuth\",\"codeSigning\","
-         "\"emailProtection\",\"timeStamping\",\"OCSPSigning\",\"msCodeInd\",\"msCodeCom\",\"msCTLSign\",\"msEFS\","
+         "\"emailProtection\",\"timeStamping\",\"OCSPSigning\",\"msCodeInd\",\"msCodeCom\",\"msCTLSign\","
+         "\"msEFS\","
          "\"ipsecIKE\",\"ipsecEndSystem\",\"ipsecTunnel\",\"ipsecUser\",\"1.2.3.4.5\",\"2.999.1\"]}}",
          "Extended Key Usage: critical",
-         "TLS Web Server Authentication, TLS Web Client Authentication, Code Signing, E-mail Protection, Time "
-         "Stamping, OCSP Signing, Microsoft Individual Code Signing, Microsoft Commercial Code Signing, Microsoft "
-         "Trust List Signing, Microsoft Encrypted File System, ipsec Internet Key Exchange, IPSec End System, IPSec "
+         "TLS Web Server Authentication, TLS Web Client Authentication, Code Signing, E-mail Protection, "
+         "Time "
+         "Stamping, OCSP Signing, Microsoft Individual Code Signing, Microsoft Commercial Code Signing, "
+         "Microsoft "
+         "Trust List Signing, Microsoft Encrypted File System, ipsec Internet Key Exchange, IPSec End "
+         "System, IPSec "
          "Tunnel, IPSec User, 1.2.3.4.5, 2.999.1"},
     };
     static const Refusal refusals[] = {
@@ -111,7 +118,8 @@ static void test_extended_key_usage(void)
          "Invalid extendedKeyUsage: anyExtendedKeyUsage"},
         {"{\"extendedKeyUsage\":{\"usages\":[\"3.1.2\"]}}", "Invalid extendedKeyUsage: 3.1.2"},
         {"{\"extendedKeyUsage\":{\"usages\":[\"1..2\"]}}", "Invalid extendedKeyUsage: 1..2"},
-        {"{\"extendedKeyUsage\":{\"usages\":[\"1.2,clientAuth\"]}}", "Invalid extendedKeyUsage: 1.2,clientAuth"},
+        {"{\"extendedKeyUsage\":{\"usages\":[\"1.2,clientAuth\"]}}",
+         "Invalid extendedKeyUsage: 1.2,clientAuth"},
         {"{\"extendedKeyUsage\":{\"usages\":[\"\"]}}", "Invalid extendedKeyUsage: "},
     };
     check_cases(cases, G_N_ELEMENTS(cases));
@@ -141,14 +149,14 @@ static void test_alternative_names(void)
          "Alternative Name:",
          "DNS:a.test, DNS:*.b.test, IP Address:192.0.2.1, IP Address:2001:DB8:0:0:0:0:0:1, URI:urn:uuid:5, "
          "email:a@b.test, Registered ID:1.2.3"},
-        {"{\"SANs\":{\"otherName\":[\"msUPN;UTF8:user@example.test\"]}}", "Alternative Name:",
-         "othername: UPN::user@example.test"},
-        {"{\"SANs\":{\"otherName\":[\"1.3.6.1.4.1.311.20.2.3;UTF8String:Grü;ße:x,y\"]}}", "Alternative Name:",
-         "othername: UPN::Grü;ße:x,y"},
-        {"{\"SANs\":{\"otherName\":[\"1.2.3.4;UTCTIME:240101010101Z\"]}}", "Alternative Name:",
-         "othername: 1.2.3.4::<unsupported>"},
-        {"{\"SANs\":{\"dirName\":[{\"commonName\":\"x/CN=y\",\"countryName\":\"US\"}]}}", "Alternative Name:",
-         "DirName:/C=US/CN=x\\/CN=y"},
+        {"{\"SANs\":{\"otherName\":[\"msUPN;UTF8:user@example.test\"]}}",
+         "Alternative Name:", "othername: UPN::user@example.test"},
+        {"{\"SANs\":{\"otherName\":[\"1.3.6.1.4.1.311.20.2.3;UTF8String:Grü;ße:x,y\"]}}",
+         "Alternative Name:", "othername: UPN::Grü;ße:x,y"},
+        {"{\"SANs\":{\"otherName\":[\"1.2.3.4;UTCTIME:240101010101Z\"]}}",
+         "Alternative Name:", "othername: 1.2.3.4::<unsupported>"},
+        {"{\"SANs\":{\"dirName\":[{\"commonName\":\"x/CN=y\",\"countryName\":\"US\"}]}}",
+         "Alternative Name:", "DirName:/C=US/CN=x\\/CN=y"},
         {"{\"SANs\":null}", "Alternative Name:", NULL},
         {"{\"SANs\":{}}", "Alternative Name:", NULL},
         {"{\"SANs\":{\"DNS\":[],\"IP\":null}}", "Alternative Name:", NULL},
@@ -165,8 +173,10 @@ static void test_alternative_names(void)
         {"{\"SANs\":{\"URI\":[\"no scheme\"]}}", "Invalid SANs URI: no scheme"},
         {"{\"SANs\":{\"email\":[\"copy\"]}}", "Invalid SANs email: copy"},
         {"{\"SANs\":{\"RID\":[\"commonName\"]}}", "Invalid SANs RID: commonName"},
-        {"{\"SANs\":{\"otherName\":[\"1.2.3;SEQUENCE:section\"]}}", "Invalid SANs otherName: 1.2.3;SEQUENCE:section"},
-        {"{\"SANs\":{\"otherName\":[\"1.2.3;EXPLICIT:1,UTF8:x\"]}}", "Invalid SANs otherName: 1.2.3;EXPLICIT:1,UTF8:x"},
+        {"{\"SANs\":{\"otherName\":[\"1.2.3;SEQUENCE:section\"]}}",
+         "Invalid SANs otherName: 1.2.3;SEQUENCE:section"},
+        {"{\"SANs\":{\"otherName\":[\"1.2.3;EXPLICIT:1,UTF8:x\"]}}",
+         "Invalid SANs otherName: 1.2.3;EXPLICIT:1,UTF8:x"},
         {"{\"SANs\":{\"otherName\":[\"1.2.3\"]}}", "Invalid SANs otherName: 1.2.3"},
         {"{\"SANs\":{\"otherName\":[\"noSuchName;UTF8:x\"]}}", "Invalid SANs otherName: noSuchName;UTF8:x"},
         {"{\"SANs\":{\"dirName\":[\"section\"]}}", "Invalid SANs dirName: not a list of objects"},
@@ -184,15 +194,18 @@ static void test_addresses(void)
          "Authority Information Access:", "OCSP - URI:http://o.test/a,b;c\nCA Issuers - URI:http://c.test"},
         {"{\"authorityInfoAccess\":{\"OCSP\":null}}", "Authority Information Access:", NULL},
         {"{\"authorityInfoAccess\":null}", "Authority Information Access:", NULL},
-        {"{\"crlDistributionPoints\":[\"http://a.test/1.crl\",\"http://a.test/2.crl\"]}", "CRL Distribution Points:",
+        {"{\"crlDistributionPoints\":[\"http://a.test/1.crl\",\"http://a.test/2.crl\"]}",
+         "CRL Distribution Points:",
          "Full Name:\nURI:http://a.test/1.crl\nFull Name:\nURI:http://a.test/2.crl"},
         {"{\"crlDistributionPoints\":[]}", "CRL Distribution Points:", NULL},
         {"{\"crlDistributionPoints\":null}", "CRL Distribution Points:", NULL},
     };
     static const Refusal refusals[] = {
         {"{\"authorityInfoAccess\":{\"ocsp\":[]}}", "Invalid authorityInfoAccess: ocsp"},
-        {"{\"authorityInfoAccess\":{\"OCSP\":[\"http://a\\n[b]\"]}}", "Invalid authorityInfoAccess: http://a?[b]"},
-        {"{\"authorityInfoAccess\":{\"OCSP\":\"http://a\"}}", "Invalid authorityInfoAccess: not a list of texts"},
+        {"{\"authorityInfoAccess\":{\"OCSP\":[\"http://a\\n[b]\"]}}",
+         "Invalid authorityInfoAccess: http://a?[b]"},
+        {"{\"authorityInfoAccess\":{\"OCSP\":\"http://a\"}}",
+         "Invalid authorityInfoAccess: not a list of texts"},
         {"{\"crlDistributionPoints\":[\"x\"]}", "Invalid crlDistributionPoints: x"},
         {"{\"crlDistributionPoints\":{}}", "Invalid crlDistributionPoints: not a list of texts"},
     };
@@ -213,7 +226,8 @@ static void test_policies(void)
          "{\"policyIdentifier\":\"1.2.4\",\"userNotice\":[{\"explicitText\":\"zwölf\"},"
          "{\"organization\":\"Org\",\"noticeNumbers\":[1,2]}]}]}",
          "Certificate Policies:",
-         "Policy: 1.2.3\nUser Notice:\nExplicit Text: one\nPolicy: 1.2.4\nUser Notice:\nExplicit Text: zwölf\nUser "
+         "Policy: 1.2.3\nUser Notice:\nExplicit Text: one\nPolicy: 1.2.4\nUser Notice:\nExplicit Text: "
+         "zwölf\nUser "
          "Notice:\nOrganization: Org\nNumbers: 1, 2"},
         {"{\"policies\":[]}", "Certificate Policies:", NULL},
         {"{\"policies\":null}", "Certificate Policies:", NULL},
@@ -246,12 +260,16 @@ static void test_policies(void)
 static void test_custom(void)
 {
     static const Case cases[] = {
-        {"{\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"ASN1:PRINTABLESTRING:Test\"}]}", "1.2.3.4:", "..Test"},
-        {"{\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"critical,ASN1:NULL\"}]}", "1.2.3.4: critical", ".."},
-        {"{\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"critical, DER:0C:02:61:62\"}]}", "1.2.3.4: critical",
-         "..ab"},
-        {"{\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"ASN1:FORMAT:HEX,OCT:6162\"}]}", "1.2.3.4:", "..ab"},
-        {"{\"customOIDs\":[{\"OID\":\"2.5.29.19\",\"value\":\"DER:30030101FF\"}]}", "Basic Constraints:", "CA:TRUE"},
+        {"{\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"ASN1:PRINTABLESTRING:Test\"}]}",
+         "1.2.3.4:", "..Test"},
+        {"{\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"critical,ASN1:NULL\"}]}", "1.2.3.4: critical",
+         ".."},
+        {"{\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"critical, DER:0C:02:61:62\"}]}",
+         "1.2.3.4: critical", "..ab"},
+        {"{\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"ASN1:FORMAT:HEX,OCT:6162\"}]}",
+         "1.2.3.4:", "..ab"},
+        {"{\"customOIDs\":[{\"OID\":\"2.5.29.19\",\"value\":\"DER:30030101FF\"}]}",
+         "Basic Constraints:", "CA:TRUE"},
         {"{\"customOIDs\":[]}", "1.2.3.4", NULL},
         {"{\"customOIDs\":null}", "1.2.3.4", NULL},
     };
@@ -261,7 +279,8 @@ static void test_custom(void)
         {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":\"ASN1:SEQUENCE:section\"}]}", BAD_VALUE},
         {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":\"ASN1:SET:section\"}]}", BAD_VALUE},
         {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":\"ASN1:SEQWRAP,SEQUENCE:s\"}]}", BAD_VALUE},
-        {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":\"ASN1:UTF8:a\\n[openssl_init]\\nproviders=x\"}]}", BAD_VALUE},
+        {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":\"ASN1:UTF8:a\\n[openssl_init]\\nproviders=x\"}]}",
+         BAD_VALUE},
         {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":\"DER:05000\"}]}", BAD_VALUE},
         {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":\"DER:0500ff\"}]}", BAD_VALUE},
         {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":\"DER:\"}]}", BAD_VALUE},
@@ -274,7 +293,8 @@ static void test_custom(void)
          "Invalid customOIDs: the value of 2.5.29.19 is of another kind"},
         {"{\"customOIDs\":[{\"OID\":\"2.5.29.14\",\"value\":\"DER:0400\"}]}",
          "Invalid extension: X509v3 Subject Key Identifier is there twice"},
-        {"{\"basicConstraints\":{\"CA\":false},\"customOIDs\":[{\"OID\":\"2.5.29.19\",\"value\":\"DER:30030101FF\"}]}",
+        {"{\"basicConstraints\":{\"CA\":false},\"customOIDs\":[{\"OID\":\"2.5.29.19\",\"value\":\"DER:"
+         "30030101FF\"}]}",
          "Invalid extension: X509v3 Basic Constraints is there twice"},
         {"{\"customOIDs\":[{\"OID\":\"1.2.3\"}]}", "Invalid customOIDs: OID and value are needed"},
         {"{\"customOIDs\":[{\"OID\":\"1.2.3\",\"value\":5}]}", "Invalid customOIDs: value is not a string"},
@@ -291,8 +311,9 @@ static void test_order_is_the_requests_with_names_last(void)
     g_autoptr(X509) certificate =
         issue(ca, "{\"extensions\":{\"SANs\":{\"DNS\":[\"a\"]},\"tlsfeature\":[\"status_request\"],"
                   "\"keyUsage\":{\"usages\":[\"cRLSign\"]},\"basicConstraints\":{\"CA\":true}}}");
-    static const int order[] = {NID_subject_key_identifier, NID_authority_key_identifier, NID_tlsfeature,
-                                NID_key_usage, NID_basic_constraints, NID_subject_alt_name};
+    static const int order[] = {
+        NID_subject_key_identifier, NID_authority_key_identifier, NID_tlsfeature, NID_key_usage,
+        NID_basic_constraints,      NID_subject_alt_name};
     g_assert_cmpint(X509_get_ext_count(certificate), ==, G_N_ELEMENTS(order));
     for (int i = 0; i < (int)G_N_ELEMENTS(order); i++)
         g_assert_cmpint(OBJ_obj2nid(X509_EXTENSION_get_object(X509_get_ext(certificate, i))), ==, order[i]);
@@ -314,7 +335,8 @@ static void test_unknown_and_oversized(void)
     g_string_append(many, "]}}}");
     assert_issue_refused(ca, many->str, "Invalid SANs DNS: more than 1000 entries");
     g_autofree char *path = g_strnfill(2100, 'a');
-    g_autofree char *uri = g_strdup_printf("{\"extensions\":{\"crlDistributionPoints\":[\"http://%s\"]}}", path);
+    g_autofree char *uri =
+        g_strdup_printf("{\"extensions\":{\"crlDistributionPoints\":[\"http://%s\"]}}", path);
     assert_issue_refused(ca, uri, "Invalid crlDistributionPoints: a URI is longer than 2048 characters");
 }
 
@@ -339,7 +361,8 @@ int main(int argc, char **argv)
     g_test_add_func("/extensions/addresses", test_addresses);
     g_test_add_func("/extensions/policies-keep-their-own-notices", test_policies);
     g_test_add_func("/extensions/custom-ones-cannot-refer-to-a-configuration", test_custom);
-    g_test_add_func("/extensions/order-is-the-requests-with-names-last", test_order_is_the_requests_with_names_last);
+    g_test_add_func("/extensions/order-is-the-requests-with-names-last",
+                    test_order_is_the_requests_with_names_last);
     g_test_add_func("/extensions/unknown-and-oversized-are-refused", test_unknown_and_oversized);
     g_test_add_func("/extensions/a-refusal-is-one-short-line", test_a_refusal_is_one_short_line);
     return g_test_run();

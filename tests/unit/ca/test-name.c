@@ -4,8 +4,8 @@
 
 #include "daemon/ca/name.h"
 #include "daemon/error.h"
-#include "tests/unit/ca/signing-fixture.h"
 #include "daemon/openssl-cleanup.h"
+#include "tests/unit/ca/signing-fixture.h"
 #include <string.h>
 
 static X509 *with_serial(const char *serial)
@@ -70,7 +70,8 @@ static void test_fingerprints_are_those_of_the_command(void)
     g_autofree char *fingerprint = certificate_fingerprint(certificate);
     for (int i = 0; i < 2; i++) {
         g_autofree char *output = test_run(
-            (const char *const[]){"openssl", "x509", "-noout", "-fingerprint", i ? "-sha256" : "-sha1", NULL}, pem, 0);
+            (const char *const[]){"openssl", "x509", "-noout", "-fingerprint", i ? "-sha256" : "-sha1", NULL},
+            pem, 0);
         g_autoptr(GString) plain = g_string_new(strchr(output, '=') + 1);
         g_string_replace(plain, ":", "", 0);
         g_autofree char *lower = g_ascii_strdown(g_strstrip(plain->str), -1);
@@ -82,7 +83,8 @@ static X509 *with_common_name(int type, const char *bytes, int size)
 {
     X509 *certificate = X509_new();
     X509_NAME *name = X509_NAME_new();
-    X509_NAME_add_entry_by_NID(name, NID_organizationName, V_ASN1_UTF8STRING, (const unsigned char *)"A, B", -1, -1, 0);
+    X509_NAME_add_entry_by_NID(name, NID_organizationName, V_ASN1_UTF8STRING, (const unsigned char *)"A, B",
+                               -1, -1, 0);
     X509_NAME_add_entry_by_NID(name, NID_commonName, type, (const unsigned char *)bytes, size, -1, 0);
     X509_set_subject_name(certificate, name);
     X509_NAME_free(name);
@@ -99,8 +101,14 @@ static void test_subjects_are_printable_whatever_they_hold(void)
     } cases[] = {
         {V_ASN1_UTF8STRING, "Grüße", 7, "O=A\\, B,CN=Grüße"},
         {V_ASN1_UTF8STRING, "a\nb\x1b[2J", 7, "O=A\\, B,CN=a\\0Ab\\1B[2J"},
-        {V_ASN1_UTF8STRING, "a\xc2\x9b" "b", 4, "O=A\\, B,CN=a\\C2\\9Bb"},
-        {V_ASN1_UTF8STRING, "a\xe2\x80\xae" "b", 5, "O=A\\, B,CN=a\\E2\\80\\AEb"},
+        {V_ASN1_UTF8STRING,
+         "a\xc2\x9b"
+         "b",
+         4, "O=A\\, B,CN=a\\C2\\9Bb"},
+        {V_ASN1_UTF8STRING,
+         "a\xe2\x80\xae"
+         "b",
+         5, "O=A\\, B,CN=a\\E2\\80\\AEb"},
         {V_ASN1_UTF8STRING, "a\0b", 3, "O=A\\, B,CN=a\\00b"},
         {V_ASN1_T61STRING, "\xe9", 1, "O=A\\, B,CN=é"},
         {V_ASN1_BMPSTRING, "\x20\xac", 2, "O=A\\, B,CN=€"},
@@ -115,7 +123,8 @@ static void test_subjects_are_printable_whatever_they_hold(void)
 static void test_dates_and_purpose(void)
 {
     g_autoptr(EVP_PKEY) key = test_key("p256");
-    const TestCertificate what = {.subject = "CN=x", .not_before = NOW, .not_after = G_GINT64_CONSTANT(253402300799)};
+    const TestCertificate what = {
+        .subject = "CN=x", .not_before = NOW, .not_after = G_GINT64_CONSTANT(253402300799)};
     g_autoptr(X509) leaf = test_certificate(&what, key, NULL, NULL);
     g_autoptr(X509) ca = test_ca("CA", key);
     g_assert_cmpint(certificate_not_before(leaf), ==, NOW);
@@ -132,8 +141,8 @@ static void test_pem_must_be_exactly_one_certificate(void)
     g_autofree char *twice = g_strconcat(pem, pem, NULL);
     g_autofree char *key_pem = test_key_pem(key, NULL);
     g_autofree char *cut = g_strndup(pem, strlen(pem) / 2);
-    const char *const bad[] = {"", "hello", twice, key_pem, cut,
-                               "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"};
+    const char *const bad[] = {
+        "", "hello", twice, key_pem, cut, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"};
     g_autoptr(GError) good_error = NULL;
     g_autoptr(X509) again = certificate_from_pem(pem, &good_error);
     g_assert_no_error(good_error);
@@ -149,9 +158,12 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/name/serials-of-every-length", test_serials);
-    g_test_add_func("/name/original-serial-is-what-the-command-prints", test_original_serial_is_what_the_command_prints);
-    g_test_add_func("/name/fingerprints-are-those-of-the-command", test_fingerprints_are_those_of_the_command);
-    g_test_add_func("/name/subjects-are-printable-whatever-they-hold", test_subjects_are_printable_whatever_they_hold);
+    g_test_add_func("/name/original-serial-is-what-the-command-prints",
+                    test_original_serial_is_what_the_command_prints);
+    g_test_add_func("/name/fingerprints-are-those-of-the-command",
+                    test_fingerprints_are_those_of_the_command);
+    g_test_add_func("/name/subjects-are-printable-whatever-they-hold",
+                    test_subjects_are_printable_whatever_they_hold);
     g_test_add_func("/name/dates-and-purpose", test_dates_and_purpose);
     g_test_add_func("/name/pem-must-be-exactly-one-certificate", test_pem_must_be_exactly_one_certificate);
     return g_test_run();

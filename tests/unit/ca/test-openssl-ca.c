@@ -1,33 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The same CSR issued by us and by `openssl ca` with the original's settings (protocol.md 3.2.2, 3.2.3): subject,
- * issuer and extensions are equal as DER. */
+/* The same CSR issued by us and by `openssl ca` with the original's settings (protocol.md 3.2.2, 3.2.3):
+ * subject, issuer and extensions are equal as DER. */
 
 #include "daemon/ca/name.h"
 #include "daemon/openssl-cleanup.h"
 #include "tests/unit/ca/signing-fixture.h"
 #include <string.h>
 
-static const char policy[] =
-    "[policy]\nC=optional\nST=optional\nL=optional\npostalCode=optional\nstreet=optional\nO=optional\nOU=optional\n"
-    "CN=optional\nemailAddress=optional\njurisdictionC=optional\njurisdictionST=optional\njurisdictionL=optional\n"
-    "businessCategory=optional\nserialNumber=optional\nDC=optional\nSN=optional\ntitle=optional\nGN=optional\n"
-    "UID=optional\ninitials=optional\ngenerationQualifier=optional\ndnQualifier=optional\npseudonym=optional\n";
+static const char policy[] = "[policy]\nC=optional\nST=optional\nL=optional\npostalCode=optional\nstreet="
+                             "optional\nO=optional\nOU=optional\n"
+                             "CN=optional\nemailAddress=optional\njurisdictionC=optional\njurisdictionST="
+                             "optional\njurisdictionL=optional\n"
+                             "businessCategory=optional\nserialNumber=optional\nDC=optional\nSN="
+                             "optional\ntitle=optional\nGN=optional\n"
+                             "UID=optional\ninitials=optional\ngenerationQualifier=optional\ndnQualifier="
+                             "optional\npseudonym=optional\n";
 
-static X509 *theirs(const TestAuthority *ca, const char *request_pem, const char *subject, const char *extensions)
+static X509 *theirs(const TestAuthority *ca, const char *request_pem, const char *subject,
+                    const char *extensions)
 {
     g_autofree char *index = test_write(ca->directory, "index.txt", "");
     g_autofree char *request = test_write(ca->directory, "request.pem", request_pem);
-    g_autofree char *config = g_strdup_printf(
-        "[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nnew_certs_dir=%s\nserial=%s/serial\ndefault_md=sha256\nunique_subject=no\n"
-        "x509_extensions=e\npreserve=yes\n%s[e]\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n%s\n",
-        index, ca->directory, ca->directory, policy, extensions);
+    g_autofree char *config = g_strdup_printf("[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nnew_certs_dir=%"
+                                              "s\nserial=%s/serial\ndefault_md=sha256\nunique_subject=no\n"
+                                              "x509_extensions=e\npreserve=yes\n%s[e]\nsubjectKeyIdentifier="
+                                              "hash\nauthorityKeyIdentifier=keyid\n%s\n",
+                                              index, ca->directory, ca->directory, policy, extensions);
     g_autofree char *config_path = test_write(ca->directory, "ca.cnf", config);
     g_autofree char *out = g_build_filename(ca->directory, "theirs.pem", NULL);
     GPtrArray *argv = g_ptr_array_new();
-    const char *const fixed[] = {"openssl",   "ca",           "-in",     request,    "-config", config_path, "-out", out,
-                                 "-batch",    "-notext",      "-utf8",   "-keyfile", ca->key_path,           "-cert",
-                                 ca->certificate_path,        "-policy", "policy",   "-days",   "30", "-rand_serial"};
+    const char *const fixed[] = {"openssl",   "ca",       "-in",        request,  "-config",
+                                 config_path, "-out",     out,          "-batch", "-notext",
+                                 "-utf8",     "-keyfile", ca->key_path, "-cert",  ca->certificate_path,
+                                 "-policy",   "policy",   "-days",      "30",     "-rand_serial"};
     for (gsize i = 0; i < G_N_ELEMENTS(fixed); i++)
         g_ptr_array_add(argv, (gpointer)fixed[i]);
     if (subject) {
@@ -84,10 +90,14 @@ static void test_subjects(void)
          "{\"commonName\":\"a\",\"countryName\":\"US\",\"emailAddress\":\"e@x.y\","
          "\"domainComponent\":[\"foo\",\"bar\"],\"organizationName\":\"Z\","
          "\"organizationalUnitName\":[\"1\",\"2\"]}"},
-        {"/pseudonym=p/dnQualifier=q/generationQualifier=III/initials=i/UID=u/GN=g/title=t/SN=s/serialNumber=5/"
-         "businessCategory=b/jurisdictionL=jl/jurisdictionST=js/jurisdictionC=DE/street=st 1/postalCode=123/L=l/ST=x",
-         "{\"pseudonym\":\"p\",\"dnQualifier\":\"q\",\"generationQualifier\":\"III\",\"initials\":\"i\",\"UID\":\"u\","
-         "\"givenName\":\"g\",\"title\":\"t\",\"surname\":\"s\",\"serialNumber\":\"5\",\"businessCategory\":\"b\","
+        {"/pseudonym=p/dnQualifier=q/generationQualifier=III/initials=i/UID=u/GN=g/title=t/SN=s/"
+         "serialNumber=5/"
+         "businessCategory=b/jurisdictionL=jl/jurisdictionST=js/jurisdictionC=DE/street=st "
+         "1/postalCode=123/L=l/ST=x",
+         "{\"pseudonym\":\"p\",\"dnQualifier\":\"q\",\"generationQualifier\":\"III\",\"initials\":\"i\","
+         "\"UID\":\"u\","
+         "\"givenName\":\"g\",\"title\":\"t\",\"surname\":\"s\",\"serialNumber\":\"5\",\"businessCategory\":"
+         "\"b\","
          "\"jurisdictionLocalityName\":\"jl\",\"jurisdictionStateOrProvinceName\":\"js\","
          "\"jurisdictionCountryName\":\"DE\",\"streetAddress\":\"st 1\",\"postalCode\":\"123\","
          "\"localityName\":\"l\",\"stateOrProvinceName\":\"x\"}"},
@@ -108,8 +118,8 @@ static void test_subjects(void)
 static void test_subject_of_the_request(void)
 {
     g_autoptr(TestAuthority) ca = test_authority_new("p384");
-    g_autofree char *request = TEST_RUN("openssl", "req", "-new", "-key", ca->key_path, "-multivalue-rdn", "-subj",
-                                        "/CN=b+OU=c/C=DE/O=x/O=y");
+    g_autofree char *request = TEST_RUN("openssl", "req", "-new", "-key", ca->key_path, "-multivalue-rdn",
+                                        "-subj", "/CN=b+OU=c/C=DE/O=x/O=y");
     g_autoptr(X509) a = ours(ca, request, "{\"days\":30}");
     g_autoptr(X509) b = theirs(ca, request, NULL, "");
     assert_same_certificate(a, b);
@@ -120,29 +130,32 @@ static void test_extensions(void)
     g_autoptr(TestAuthority) ca = test_authority_new("rsa2048");
     g_autoptr(EVP_PKEY) key = test_key("p256");
     g_autofree char *request = test_request_pem("CN=x", key);
-    g_autoptr(X509) a = ours(
-        ca, request,
-        "{\"days\":30,\"extensions\":{"
-        "\"basicConstraints\":{\"critical\":true,\"CA\":true,\"pathlen\":3},"
-        "\"keyUsage\":{\"critical\":true,\"usages\":[\"keyCertSign\",\"decipherOnly\"]},"
-        "\"extendedKeyUsage\":{\"usages\":[\"serverAuth\",\"msEFS\",\"1.2.3.4\"]},"
-        "\"tlsfeature\":[\"status_request\"],"
-        "\"authorityInfoAccess\":{\"caIssuers\":[\"http://c.test/c\"],\"OCSP\":[\"http://o.test/o\"]},"
-        "\"crlDistributionPoints\":[\"http://a.test/1.crl\",\"http://a.test/2.crl\"],"
-        "\"policies\":[{\"policyIdentifier\":\"1.2.3\",\"CPS\":[\"https://p.test\"],\"userNotice\":["
-        "{\"explicitText\":\"text\",\"organization\":\"Org\",\"noticeNumbers\":[1,200]}]},{\"policyIdentifier\":\"1.2.4\"}],"
-        "\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"critical,ASN1:NULL\"},"
-        "{\"OID\":\"1.2.3.5\",\"value\":\"ASN1:PRINTABLESTRING:Test\"},{\"OID\":\"1.2.3.6\",\"value\":\"DER:0500\"}],"
-        "\"SANs\":{\"DNS\":[\"a.test\"],\"IP\":[\"192.0.2.1\",\"2001:db8::1\"],\"URI\":[\"urn:a:b\"],"
-        "\"email\":[\"a@b.c\"],\"RID\":[\"1.2.3\"],\"otherName\":[\"msUPN;UTF8:user@example.test\","
-        "\"1.2.3.4;UTCTIME:240101010101Z\"]}}}");
+    g_autoptr(X509) a =
+        ours(ca, request,
+             "{\"days\":30,\"extensions\":{"
+             "\"basicConstraints\":{\"critical\":true,\"CA\":true,\"pathlen\":3},"
+             "\"keyUsage\":{\"critical\":true,\"usages\":[\"keyCertSign\",\"decipherOnly\"]},"
+             "\"extendedKeyUsage\":{\"usages\":[\"serverAuth\",\"msEFS\",\"1.2.3.4\"]},"
+             "\"tlsfeature\":[\"status_request\"],"
+             "\"authorityInfoAccess\":{\"caIssuers\":[\"http://c.test/c\"],\"OCSP\":[\"http://o.test/o\"]},"
+             "\"crlDistributionPoints\":[\"http://a.test/1.crl\",\"http://a.test/2.crl\"],"
+             "\"policies\":[{\"policyIdentifier\":\"1.2.3\",\"CPS\":[\"https://p.test\"],\"userNotice\":["
+             "{\"explicitText\":\"text\",\"organization\":\"Org\",\"noticeNumbers\":[1,200]}]},{"
+             "\"policyIdentifier\":\"1.2.4\"}],"
+             "\"customOIDs\":[{\"OID\":\"1.2.3.4\",\"value\":\"critical,ASN1:NULL\"},"
+             "{\"OID\":\"1.2.3.5\",\"value\":\"ASN1:PRINTABLESTRING:Test\"},{\"OID\":\"1.2.3.6\",\"value\":"
+             "\"DER:0500\"}],"
+             "\"SANs\":{\"DNS\":[\"a.test\"],\"IP\":[\"192.0.2.1\",\"2001:db8::1\"],\"URI\":[\"urn:a:b\"],"
+             "\"email\":[\"a@b.c\"],\"RID\":[\"1.2.3\"],\"otherName\":[\"msUPN;UTF8:user@example.test\","
+             "\"1.2.3.4;UTCTIME:240101010101Z\"]}}}");
     g_autoptr(X509) b = theirs(
         ca, request, NULL,
         "basicConstraints=critical,CA:TRUE,pathlen:3\nkeyUsage=critical,keyCertSign,decipherOnly\n"
         "extendedKeyUsage=serverAuth,msEFS,1.2.3.4\ntlsfeature=status_request\n"
         "authorityInfoAccess=OCSP;URI:http://o.test/o,caIssuers;URI:http://c.test/c\n"
         "crlDistributionPoints=URI:http://a.test/1.crl,URI:http://a.test/2.crl\n"
-        "certificatePolicies=ia5org,@p1,1.2.4\n1.2.3.4=critical,ASN1:NULL\n1.2.3.5=ASN1:PRINTABLESTRING:Test\n"
+        "certificatePolicies=ia5org,@p1,1.2.4\n1.2.3.4=critical,ASN1:NULL\n1.2.3.5=ASN1:PRINTABLESTRING:"
+        "Test\n"
         "1.2.3.6=DER:0500\nsubjectAltName=@n\n"
         "[p1]\npolicyIdentifier=1.2.3\nCPS.1=https://p.test\nuserNotice.1=@u1\n"
         "[u1]\nexplicitText=text\norganization=Org\nnoticeNumbers=1,200\n"

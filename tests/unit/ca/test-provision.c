@@ -38,7 +38,8 @@ static char *template_valid_until(gint64 not_after)
     static const char *const extensions[] = {"basicConstraints", "critical,CA:TRUE,pathlen:0", "keyUsage",
                                              "critical,keyCertSign,cRLSign", NULL};
     g_autoptr(EVP_PKEY) key = test_key("rsa2048");
-    const TestCertificate what = {.subject = "C=US, CN=Template CA", .not_after = not_after, .extensions = extensions};
+    const TestCertificate what = {
+        .subject = "C=US, CN=Template CA", .not_after = not_after, .extensions = extensions};
     g_autoptr(X509) certificate = test_certificate(&what, key, NULL, NULL);
     return test_certificate_pem(certificate);
 }
@@ -68,7 +69,8 @@ static char *self_sign(Slot *slot, const char *template, const ProvisionOptions 
     return g_steal_pointer(&ending.text);
 }
 
-static void self_sign_fails(Slot *slot, const char *template, const ProvisionOptions *options, IothsmError code)
+static void self_sign_fails(Slot *slot, const char *template, const ProvisionOptions *options,
+                            IothsmError code)
 {
     g_auto(Ending) ending = {0};
     provision_self_sign(slot, template, options, NULL, ending_text, &ending);
@@ -100,8 +102,8 @@ static void test_self_sign_puts_a_ca_into_the_slot(void)
         g_assert_cmpint(certificate_not_after(certificate), >, now() + 99 * DAY);
         g_autofree char *directory = test_directory();
         g_autofree char *path = test_write(directory, "ca.pem", pem);
-        g_autofree char *output =
-            TEST_RUN("openssl", "verify", "-no-CApath", "-no-CAstore", "-check_ss_sig", "-CAfile", path, path);
+        g_autofree char *output = TEST_RUN("openssl", "verify", "-no-CApath", "-no-CAstore", "-check_ss_sig",
+                                           "-CAfile", path, path);
         assert_contains(output, ": OK");
     }
 }
@@ -196,7 +198,8 @@ static bool is_held(void *source)
     return fake_source_held(source, "F1") > 0;
 }
 
-/* The person gave up while the token still worked on it: nothing is written, and nothing is touched after it is gone. */
+/* The person gave up while the token still worked on it: nothing is written, and nothing is touched after it
+ * is gone. */
 static void test_a_cancelled_act(void)
 {
     g_auto(Bench) bench = bench_new();
@@ -238,7 +241,8 @@ int main(int argc, char **argv)
     g_test_add_func("/provision/bad-templates-are-refused", test_bad_templates);
     g_test_add_func("/provision/a-request-goes-out-and-a-certificate-comes-back",
                     test_a_request_goes_out_and_a_certificate_comes_back);
-    g_test_add_func("/provision/the-certificate-of-another-key-is-refused", test_the_certificate_of_another_key);
+    g_test_add_func("/provision/the-certificate-of-another-key-is-refused",
+                    test_the_certificate_of_another_key);
     g_test_add_func("/provision/a-token-that-fails", test_a_token_that_fails);
     g_test_add_func("/provision/a-cancelled-act-writes-nothing", test_a_cancelled_act);
     g_test_add_func("/provision/a-token-that-is-pulled-out", test_a_token_that_is_pulled_out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The intent: what two signatures of the same request have in common, and that it survives a restart as text. */
+/* The intent: what two signatures of the same request have in common, and that it survives a restart as text.
+ */
 
 #include "daemon/ca/name.h"
 #include "daemon/ca/signing.h"
@@ -73,8 +74,8 @@ static void test_the_intent_of_a_certificate_is_its_serial_and_dates(void)
     g_assert_true(signing_sign(signing, ca->key, NULL));
     g_autoptr(X509) certificate = read_certificate(signing_text(signing));
     g_autofree char *serial = certificate_serial(certificate);
-    g_autofree char *expected = g_strdup_printf("{\"serial\":\"%s\",\"notBefore\":1795218638,\"notAfter\":1795477838}",
-                                                serial);
+    g_autofree char *expected =
+        g_strdup_printf("{\"serial\":\"%s\",\"notBefore\":1795218638,\"notAfter\":1795477838}", serial);
     g_assert_cmpstr(signing_intent(signing), ==, expected);
 }
 

@@ -128,8 +128,10 @@ static void test_lengths(void)
     g_autofree char *shown = g_strconcat("CN=", just, NULL);
     assert_subject(ok, shown);
     assert_subject_refused(more, "Invalid subject value of commonName: it is longer than 64 characters");
-    assert_subject_refused("{\"countryName\":\"USA\"}", "Invalid subject value of countryName: it must have 2 letters");
-    assert_subject_refused("{\"countryName\":\"U\"}", "Invalid subject value of countryName: it must have 2 letters");
+    assert_subject_refused("{\"countryName\":\"USA\"}",
+                           "Invalid subject value of countryName: it must have 2 letters");
+    assert_subject_refused("{\"countryName\":\"U\"}",
+                           "Invalid subject value of countryName: it must have 2 letters");
     assert_subject_refused("{\"commonName\":\"\"}", "Invalid subject value of commonName: it is empty");
     /* 64 characters are 128 bytes here. */
     g_autoptr(GString) wide = g_string_new("{\"commonName\":\"");
@@ -150,12 +152,15 @@ static void test_characters_that_do_not_fit(void)
                            "Invalid subject value of commonName: it has control characters");
     assert_subject_refused("{\"commonName\":\"a\\u202eb\"}",
                            "Invalid subject value of commonName: it has control characters");
-    assert_subject_refused("{\"serialNumber\":\"a@b\"}", "Invalid subject value of serialNumber: it has characters "
-                                                         "that a PrintableString cannot hold");
-    assert_subject_refused("{\"emailAddress\":\"é@b\"}", "Invalid subject value of emailAddress: it has characters "
-                                                         "that an IA5String cannot hold");
-    assert_subject_refused("{\"countryName\":\"ÄÖ\"}", "Invalid subject value of countryName: it has characters "
-                                                       "that a PrintableString cannot hold");
+    assert_subject_refused("{\"serialNumber\":\"a@b\"}",
+                           "Invalid subject value of serialNumber: it has characters "
+                           "that a PrintableString cannot hold");
+    assert_subject_refused("{\"emailAddress\":\"é@b\"}",
+                           "Invalid subject value of emailAddress: it has characters "
+                           "that an IA5String cannot hold");
+    assert_subject_refused("{\"countryName\":\"ÄÖ\"}",
+                           "Invalid subject value of countryName: it has characters "
+                           "that a PrintableString cannot hold");
 }
 
 static void test_a_nul_never_shortens_a_name(void)
@@ -169,8 +174,10 @@ static void test_values_of_other_types(void)
 {
     assert_subject_refused("{\"commonName\":5}", "Invalid subject value of commonName: it is not a text");
     assert_subject_refused("{\"commonName\":null}", "Invalid subject value of commonName: it is not a text");
-    assert_subject_refused("{\"commonName\":{\"a\":1}}", "Invalid subject value of commonName: it is not a text");
-    assert_subject_refused("{\"commonName\":[\"a\",[\"b\"]]}", "Invalid subject value of commonName: it is not a text");
+    assert_subject_refused("{\"commonName\":{\"a\":1}}",
+                           "Invalid subject value of commonName: it is not a text");
+    assert_subject_refused("{\"commonName\":[\"a\",[\"b\"]]}",
+                           "Invalid subject value of commonName: it is not a text");
 }
 
 static void test_too_many_values(void)
@@ -210,7 +217,8 @@ static void assert_request_subject(X509_NAME *name, const char *subject, const c
 
 static void add(X509_NAME *name, int nid, int type, const char *value, int set)
 {
-    g_assert_cmpint(X509_NAME_add_entry_by_NID(name, nid, type, (const unsigned char *)value, -1, -1, set), ==, 1);
+    g_assert_cmpint(X509_NAME_add_entry_by_NID(name, nid, type, (const unsigned char *)value, -1, -1, set),
+                    ==, 1);
 }
 
 static void test_requests_subject_is_sorted_and_flattened(void)
@@ -234,14 +242,16 @@ static void test_requests_subject_is_never_shortened(void)
     assert_request_subject(controls, NULL, "Invalid subject value of commonName: it has control characters");
 
     g_autoptr(X509_NAME) nul = X509_NAME_new();
-    X509_NAME_add_entry_by_NID(nul, NID_commonName, V_ASN1_UTF8STRING, (const unsigned char *)"a\0b", 3, -1, 0);
+    X509_NAME_add_entry_by_NID(nul, NID_commonName, V_ASN1_UTF8STRING, (const unsigned char *)"a\0b", 3, -1,
+                               0);
     assert_request_subject(nul, NULL, "Invalid subject value of commonName: it is not a readable text");
 }
 
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/subject/each-attribute-has-its-type-and-place", test_each_attribute_has_its_type_and_place);
+    g_test_add_func("/subject/each-attribute-has-its-type-and-place",
+                    test_each_attribute_has_its_type_and_place);
     g_test_add_func("/subject/order-of-the-original", test_order_of_the_original);
     g_test_add_func("/subject/values-are-taken-literally", test_values_are_taken_literally);
     g_test_add_func("/subject/null-false-and-empty-are-no-subject", test_no_subject);
@@ -252,7 +262,9 @@ int main(int argc, char **argv)
     g_test_add_func("/subject/a-nul-never-shortens-a-name", test_a_nul_never_shortens_a_name);
     g_test_add_func("/subject/values-of-other-types-are-refused", test_values_of_other_types);
     g_test_add_func("/subject/too-many-values-are-refused", test_too_many_values);
-    g_test_add_func("/subject/a-requests-subject-is-sorted-and-flattened", test_requests_subject_is_sorted_and_flattened);
-    g_test_add_func("/subject/a-requests-subject-is-never-shortened", test_requests_subject_is_never_shortened);
+    g_test_add_func("/subject/a-requests-subject-is-sorted-and-flattened",
+                    test_requests_subject_is_sorted_and_flattened);
+    g_test_add_func("/subject/a-requests-subject-is-never-shortened",
+                    test_requests_subject_is_never_shortened);
     return g_test_run();
 }

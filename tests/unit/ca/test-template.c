@@ -12,16 +12,23 @@
 
 #define DAY G_GINT64_CONSTANT(86400)
 
-static const char *const rich_extensions[] = {
-    "subjectKeyIdentifier", "hash",
-    "authorityKeyIdentifier", "keyid",
-    "basicConstraints", "critical,CA:TRUE,pathlen:1",
-    "keyUsage", "critical,keyCertSign,cRLSign",
-    "certificatePolicies", "DER:3007300506032a0304",
-    "nameConstraints", "critical,permitted;DNS:example.test",
-    "subjectAltName", "critical,email:ca@example.test",
-    "1.2.3.4.5", "ASN1:UTF8String:anything",
-    NULL};
+static const char *const rich_extensions[] = {"subjectKeyIdentifier",
+                                              "hash",
+                                              "authorityKeyIdentifier",
+                                              "keyid",
+                                              "basicConstraints",
+                                              "critical,CA:TRUE,pathlen:1",
+                                              "keyUsage",
+                                              "critical,keyCertSign,cRLSign",
+                                              "certificatePolicies",
+                                              "DER:3007300506032a0304",
+                                              "nameConstraints",
+                                              "critical,permitted;DNS:example.test",
+                                              "subjectAltName",
+                                              "critical,email:ca@example.test",
+                                              "1.2.3.4.5",
+                                              "ASN1:UTF8String:any\x1b[2Jthing",
+                                              NULL};
 
 static X509 *rich_template(gint64 not_after)
 {
@@ -66,7 +73,8 @@ static void assert_same_extensions(const X509_EXTENSIONS *from, const X509_EXTEN
         X509_EXTENSION *found = sk_X509_EXTENSION_value(to, at++);
         g_assert_cmpint(OBJ_cmp(X509_EXTENSION_get_object(wanted), X509_EXTENSION_get_object(found)), ==, 0);
         g_assert_cmpint(X509_EXTENSION_get_critical(wanted), ==, X509_EXTENSION_get_critical(found));
-        g_assert_cmpint(ASN1_OCTET_STRING_cmp(X509_EXTENSION_get_data(wanted), X509_EXTENSION_get_data(found)), ==, 0);
+        g_assert_cmpint(
+            ASN1_OCTET_STRING_cmp(X509_EXTENSION_get_data(wanted), X509_EXTENSION_get_data(found)), ==, 0);
     }
     g_assert_cmpint(at, ==, sk_X509_EXTENSION_num(to));
 }
@@ -87,11 +95,13 @@ static void test_self_signed_is_the_template_with_a_new_key(void)
         g_assert_cmpint(certificate_not_after(ca), ==, NOW + 1000 * DAY + 5); /* not cut to whole days */
         g_assert_cmpint(EVP_PKEY_eq(X509_get0_pubkey(ca), key), ==, 1);
         assert_same_extensions(X509_get0_extensions(original), X509_get0_extensions(ca));
-        g_assert_cmpint(ASN1_OCTET_STRING_cmp(X509_get0_subject_key_id(ca), X509_get0_authority_key_id(ca)), ==, 0);
+        g_assert_cmpint(ASN1_OCTET_STRING_cmp(X509_get0_subject_key_id(ca), X509_get0_authority_key_id(ca)),
+                        ==, 0);
         g_autoptr(TestAuthority) authority = test_authority_of(g_steal_pointer(&ca), key);
         g_autofree char *pem = test_certificate_pem(authority->certificate);
         assert_chains(authority, pem);
-        g_autoptr(X509) issued = issue(authority, "{\"extensions\":{\"SANs\":{\"DNS\":[\"a.example.test\"]}}}");
+        g_autoptr(X509) issued =
+            issue(authority, "{\"extensions\":{\"SANs\":{\"DNS\":[\"a.example.test\"]}}}");
     }
 }
 
@@ -101,14 +111,16 @@ static void test_key_identifiers_are_new(void)
     g_autoptr(X509) original = rich_template(NOW + DAY);
     g_autoptr(Template) template = read_certificate_template(original);
     g_autoptr(X509) ca = template_self_sign(template, key, NULL, NOW, 0, NULL);
-    g_assert_cmpint(ASN1_OCTET_STRING_cmp(X509_get0_subject_key_id(ca), X509_get0_subject_key_id(original)), !=, 0);
+    g_assert_cmpint(ASN1_OCTET_STRING_cmp(X509_get0_subject_key_id(ca), X509_get0_subject_key_id(original)),
+                    !=, 0);
     /* The SHA-1 of the key is what `openssl req -x509` gives. */
     g_autofree char *key_pem = test_key_pem(key, NULL);
     g_autofree char *directory = test_directory();
     g_autofree char *path = test_write(directory, "key.pem", key_pem);
     g_autofree char *pem = TEST_RUN("openssl", "req", "-x509", "-new", "-key", path, "-subj", "/CN=x");
     g_autoptr(X509) theirs = read_certificate(pem);
-    g_assert_cmpint(ASN1_OCTET_STRING_cmp(X509_get0_subject_key_id(ca), X509_get0_subject_key_id(theirs)), ==, 0);
+    g_assert_cmpint(ASN1_OCTET_STRING_cmp(X509_get0_subject_key_id(ca), X509_get0_subject_key_id(theirs)), ==,
+                    0);
 }
 
 static void test_hash(void)
@@ -145,9 +157,9 @@ static void test_an_expired_template(void)
 static char *request_template(void)
 {
     g_autofree char *output =
-        TEST_RUN("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                 "/dev/null", "-subj", "/O=Org/CN=Intermediate", "-addext", "basicConstraints=critical,CA:TRUE",
-                 "-addext", "certificatePolicies=1.2.3");
+        TEST_RUN("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                 "-keyout", "/dev/null", "-subj", "/O=Org/CN=Intermediate", "-addext",
+                 "basicConstraints=critical,CA:TRUE", "-addext", "certificatePolicies=1.2.3");
     return g_strdup(strstr(output, "-----BEGIN CERTIFICATE REQUEST"));
 }
 
@@ -183,7 +195,8 @@ static void test_request_carries_everything(void)
         g_autofree char *verified =
             test_run((const char *const[]){"openssl", "req", "-verify", "-noout", NULL}, pem, 0);
         assert_contains(verified, "self-signature verify OK");
-        g_assert_cmpint(X509_NAME_cmp(X509_REQ_get_subject_name(request), X509_get_subject_name(original)), ==, 0);
+        g_assert_cmpint(X509_NAME_cmp(X509_REQ_get_subject_name(request), X509_get_subject_name(original)),
+                        ==, 0);
         X509_EXTENSIONS *extensions = X509_REQ_get_extensions(request);
         assert_same_extensions(X509_get0_extensions(original), extensions);
         sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
@@ -227,6 +240,9 @@ static void test_description(void)
     g_assert_cmpstr(json_object_get_string_member(first, "name"), ==, "X509v3 Basic Constraints");
     g_assert_cmpstr(json_object_get_string_member(first, "text"), ==, "CA:TRUE, pathlen:1");
     g_assert_true(json_object_get_boolean_member(first, "critical"));
+    for (guint i = 0; i < json_array_get_length(extensions); i++)
+        g_assert_null(strchr(
+            json_object_get_string_member(json_array_get_object_element(extensions, i), "text"), '\x1b'));
 
     g_autofree char *pem = request_template();
     g_autoptr(Template) request = read_template(pem);
@@ -244,8 +260,8 @@ static void test_what_is_no_template(void)
     g_autofree char *cut = g_strndup(pem, strlen(pem) - 60);
     g_autoptr(EVP_PKEY) key = test_key("p256");
     g_autofree char *private_key = test_key_pem(key, NULL);
-    const char *const bad[] = {"", "x", twice, cut, private_key,
-                               "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"};
+    const char *const bad[] = {
+        "", "x", twice, cut, private_key, "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"};
     for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(GError) error = NULL;
         g_assert_null(template_from_pem(bad[i], &error));
@@ -263,7 +279,8 @@ int main(int argc, char **argv)
     g_test_add_func("/template/an-expired-one-is-refused", test_an_expired_template);
     g_test_add_func("/template/a-request-as-template-needs-days", test_a_request_as_template_needs_days);
     g_test_add_func("/template/a-request-carries-everything", test_request_carries_everything);
-    g_test_add_func("/template/a-signed-request-makes-an-intermediate", test_a_signed_request_makes_an_intermediate);
+    g_test_add_func("/template/a-signed-request-makes-an-intermediate",
+                    test_a_signed_request_makes_an_intermediate);
     g_test_add_func("/template/description", test_description);
     g_test_add_func("/template/what-is-no-template-is-refused", test_what_is_no_template);
     return g_test_run();
