@@ -29,8 +29,10 @@ void channel_context_log_foreign(ChannelContext *channel, const TransportMessage
 void channel_context_log_dropped(ChannelContext *channel, const char *siguuid, const char *kind,
                                  const char *reason)
 {
-    authority_count_denied(channel->authority);
-    channel->denied_request(siguuid, kind, reason, channel->owner);
+    if (kind) {
+        authority_count_denied(channel->authority);
+        channel->denied_request(siguuid, kind, reason, channel->owner);
+    }
     guint left_out = 0;
     if (!log_limit_pass(&channel->dropped, &left_out))
         return;
@@ -38,6 +40,6 @@ void channel_context_log_dropped(ChannelContext *channel, const char *siguuid, c
     log_event(LOG_WARNING, MESSAGE_REQUEST_DROPPED,
               LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(channel->authority)},
                          {"IOTHSM_REQUEST", siguuid}, {"IOTHSM_KIND", kind}, {"IOTHSM_RESULT", reason}),
-              "A request for %s was dropped without an answer: %s%s", authority_subject(channel->authority),
-              reason, more);
+              "A %s for %s was dropped without an answer: %s%s", kind ? "request" : "solicitation",
+              authority_subject(channel->authority), reason, more);
 }

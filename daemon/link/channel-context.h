@@ -29,5 +29,5 @@ typedef void (*DealtWithFunc)(void *userdata);
 
 /* A message whose signature is not the platform's: silence towards the sender, a record for the administrator. */
 void channel_context_log_foreign(ChannelContext *channel, const TransportMessage *message, const GError *error);
-/* A message that gets no answer: counted, recorded. */
+/* A message that gets no answer: recorded, and counted where it was a request; |kind| NULL: a solicitation. */
 void channel_context_log_dropped(ChannelContext *channel, const char *siguuid, const char *kind, const char *reason);

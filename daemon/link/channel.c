@@ -163,7 +163,7 @@ static void on_bootstrapped(BootstrapOutcome outcome, BootstrapKeys *keys, const
     }
 }
 
-void channel_bootstrap(Channel *self)
+static void start_bootstrap(Channel *self)
 {
     g_autofree char *message = g_strdup(self->message);
     enter(self, CHANNEL_BOOTSTRAPPING, self->shown, message, 0);
@@ -321,16 +321,6 @@ typedef struct Preparing {
     PrepareJob *job;
 } Preparing;
 
-static void start_prepare(Channel *self);
-
-static gboolean on_prepare_again(void *userdata)
-{
-    Channel *self = userdata;
-    self->timer = 0;
-    start_prepare(self);
-    return G_SOURCE_REMOVE;
-}
-
 static void on_prepared(const GError *error, void *userdata)
 {
     g_autofree Preparing *preparing = userdata;
@@ -341,10 +331,7 @@ static void on_prepared(const GError *error, void *userdata)
     if (error) {
         log_error("The channel of %s can't be set up: %s", authority_subject(self->authority),
                   error->message);
-        gint64 ms = backoff_next(&self->slow);
-        self->timer = g_timeout_add((guint)ms, on_prepare_again, self);
-        enter(self, CHANNEL_PREPARING, AUTHORITY_NOT_CONNECTED, error->message,
-              g_get_real_time() + ms * 1000);
+        wait_ms(self, backoff_next(&self->slow), AUTHORITY_NOT_CONNECTED, error->message);
         return;
     }
     self->context = (ChannelContext){
@@ -358,11 +345,13 @@ static void on_prepared(const GError *error, void *userdata)
         .owner = self,
     };
     self->inbox = inbox_new(&self->context, on_dealt_with, self);
-    become_due(self);
+    start_bootstrap(self);
 }
 
 static void start_prepare(Channel *self)
 {
+    g_autofree char *message = g_strdup(self->message);
+    enter(self, CHANNEL_PREPARING, self->shown, message, 0);
     PrepareJob *job = g_new0(PrepareJob, 1);
     job->identity = self->link->identity;
     job->thumbprint = g_strdup(authority_thumbprint(self->authority));
@@ -372,6 +361,14 @@ static void start_prepare(Channel *self)
     if (!worker_submit(self->link->crypto, run_prepare, job, prepare_job_free, WORKER_NO_DEADLINE,
                        self->cancellable, on_prepared, preparing, &error))
         on_prepared(error, preparing);
+}
+
+void channel_bootstrap(Channel *self)
+{
+    if (self->context.key)
+        start_bootstrap(self);
+    else
+        start_prepare(self);
 }
 
 Channel *channel_new(LinkContext *context, Authority *authority, const ChannelEvents *events)
@@ -385,7 +382,7 @@ Channel *channel_new(LinkContext *context, Authority *authority, const ChannelEv
     self->slow = SLOW;
     self->message = g_strdup("Connecting");
     self->window = since_window_new();
-    start_prepare(self);
+    self->state = CHANNEL_DUE;
     return self;
 }
 

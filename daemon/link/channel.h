@@ -3,8 +3,8 @@
 
 /* One authority's channel: from its key over the bootstrap and the subscription to the messages that come in on it.
  *
- *   PREPARING      the channel key is generated, the caindex looked up
  *   DUE            a bootstrap is wanted; the link says when (8 at once)
+ *   PREPARING      the first time: the channel key is generated, the caindex looked up
  *   BOOTSTRAPPING  under way
  *   WAITING        it failed, the next one is at channel_next_attempt
  *   SUBSCRIBING    a transport has it and has not confirmed it
@@ -19,8 +19,8 @@
 typedef struct Channel Channel;
 
 typedef enum ChannelState {
-    CHANNEL_PREPARING,
     CHANNEL_DUE,
+    CHANNEL_PREPARING,
     CHANNEL_BOOTSTRAPPING,
     CHANNEL_WAITING,
     CHANNEL_SUBSCRIBING,

@@ -6,6 +6,7 @@
 
 #include "daemon/link/inbox.h"
 
+#include "daemon/link/https.h"
 #include "daemon/link/offer.h"
 #include "daemon/link/request.h"
 #include "daemon/link/wire.h"
@@ -53,9 +54,11 @@ static void on_dealt_with(void *userdata)
 
 static void drop(Inbox *inbox, const TransportMessage *message, const char *reason)
 {
-    const char *siguuid = wire_text(message->envelope, "siguuid");
-    const char *kind = wire_text(message->envelope, "signtype");
-    channel_context_log_dropped(inbox->channel, siguuid ? siguuid : "", kind ? kind : "offer", reason);
+    g_autofree char *siguuid = https_one_line(wire_text(message->envelope, "siguuid"));
+    g_autofree char *kind = wire_type(message->envelope) == WIRE_REQUEST
+                                ? https_one_line(wire_text(message->envelope, "signtype"))
+                                : NULL;
+    channel_context_log_dropped(inbox->channel, siguuid, kind, reason);
     inbox->dealt_with(message->id, inbox->userdata);
 }
 

@@ -18,6 +18,7 @@
 
 /* protocol.md W.1: an agent may have a thousand CAs. */
 #define BOOTSTRAPS_AT_ONCE 8
+#define NETWORK_SETTLES_MS 500
 
 struct Link {
     LinkContext context;
@@ -27,6 +28,7 @@ struct Link {
     GPtrArray *connections; /* Connection */
     GNetworkMonitor *network;
     gulong network_handler;
+    guint network_settling; /* timer */
     guint refresh;
     char *obstacle; /* why nothing can be tried at all, or NULL */
 
@@ -143,7 +145,8 @@ static void update_state(Link *link)
 
 static void start_bootstraps(Link *link)
 {
-    guint running = take_census(link).of[CHANNEL_BOOTSTRAPPING];
+    Census census = take_census(link);
+    guint running = census.of[CHANNEL_PREPARING] + census.of[CHANNEL_BOOTSTRAPPING];
     for (guint i = 0; i < link->authorities->len && running < BOOTSTRAPS_AT_ONCE; i++) {
         Channel *channel = g_hash_table_lookup(link->channels, g_ptr_array_index(link->authorities, i));
         if (channel && channel_state(channel) == CHANNEL_DUE) {
@@ -326,10 +329,20 @@ void link_reload(Link *link, const Config *config)
     refresh_soon(link);
 }
 
+static gboolean on_network_settled(void *userdata)
+{
+    Link *link = userdata;
+    link->network_settling = 0;
+    hurry(link);
+    return G_SOURCE_REMOVE;
+}
+
+/* One change of the network is many events. "Not available" means nothing: a machine with loopback only says so. */
 static void on_network_changed(GNetworkMonitor *network, gboolean available, void *userdata)
 {
-    if (available)
-        hurry(userdata);
+    Link *link = userdata;
+    if (available && !link->network_settling)
+        link->network_settling = g_timeout_add(NETWORK_SETTLES_MS, on_network_settled, link);
 }
 
 /* --- the link from outside
@@ -361,6 +374,7 @@ void link_free(Link *link)
         return;
     memset(&link->events, 0, sizeof link->events);
     g_clear_signal_handler(&link->network_handler, link->network);
+    g_clear_handle_id(&link->network_settling, g_source_remove);
     close_channels(link);
     g_clear_handle_id(&link->refresh, g_source_remove);
     worker_close_and_join(link->context.crypto);

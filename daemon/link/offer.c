@@ -41,7 +41,7 @@ static void on_sealed(GBytes *wire, const GError *error, void *userdata)
         return;
     }
     if (error) {
-        channel_context_log_dropped(offer->channel, "", "offer", error->message);
+        channel_context_log_dropped(offer->channel, "", NULL, error->message);
         finish(offer);
         return;
     }

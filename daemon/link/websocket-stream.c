@@ -16,6 +16,8 @@
 /* Frames that wait for the parser; more is a platform that floods us. */
 #define PARSER_QUEUE 4096
 #define BAD_FRAMES_MAX 10
+/* RFC 6455 5.5: what fits into a control frame beside the code. */
+#define CLOSE_REASON_MAX 123
 
 struct WebsocketStream {
     bool freed;
@@ -56,7 +58,8 @@ static void let_go(SoupWebsocketConnection *connection, guint close_code, const 
     if (soup_websocket_connection_get_state(connection) == SOUP_WEBSOCKET_STATE_OPEN) {
         /* libsoup closes the stream by itself 5 s later where the peer does not. */
         g_signal_connect(connection, "closed", G_CALLBACK(g_object_unref), NULL);
-        soup_websocket_connection_close(connection, (gushort)close_code, reason);
+        bool fits = reason && strlen(reason) <= CLOSE_REASON_MAX;
+        soup_websocket_connection_close(connection, (gushort)close_code, fits ? reason : NULL);
     } else {
         g_object_unref(connection);
     }

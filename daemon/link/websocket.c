@@ -54,8 +54,6 @@ typedef struct Websocket {
     char *uuid;
     guint64 message_size;
     SoupSession *session;
-    GNetworkMonitor *network;
-    gulong network_handler;
     GHashTable *subscriptions; /* channel → Subscription */
     Outbox outbox;
     Backoff backoff;
@@ -565,17 +563,10 @@ static void websocket_hurry(Transport *transport)
     attempt_soon((Websocket *)transport);
 }
 
-static void on_network_changed(GNetworkMonitor *network, gboolean available, void *userdata)
-{
-    if (available)
-        attempt_soon(userdata);
-}
-
 static void websocket_free(Transport *transport)
 {
     g_autoptr(Websocket) ws = (Websocket *)transport;
     ws->freed = true;
-    g_clear_signal_handler(&ws->network_handler, ws->network);
     g_clear_handle_id(&ws->attempt_timer, g_source_remove);
     g_clear_handle_id(&ws->flush_source, g_source_remove);
     drop_stream(ws, SOUP_WEBSOCKET_CLOSE_NORMAL, NULL);
@@ -614,9 +605,6 @@ Transport *websocket_transport_new_with_times(const char *url, const char *tls_c
     ws->uuid = g_strdup(uuid);
     ws->message_size = message_size;
     ws->session = g_steal_pointer(&session);
-    ws->network = g_network_monitor_get_default();
-    ws->network_handler =
-        g_signal_connect(ws->network, "network-changed", G_CALLBACK(on_network_changed), ws);
     ws->subscriptions = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, subscription_free);
     ws->outbox = (Outbox)OUTBOX_INIT;
     ws->backoff = BACKOFF_INIT(times->backoff_floor_ms, times->backoff_ceiling_ms);
