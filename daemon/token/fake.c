@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A FakeToken is the hardware: it belongs to the source and survives being unplugged. A FakeBackend is one plugging
- * in of it. What threads share is in the FakeToken under its lock; the lock is never held while a call waits. */
+/* A FakeToken is the hardware: it belongs to the source and survives being unplugged. A FakeBackend is one
+ * plugging in of it. What threads share is in the FakeToken under its lock; the lock is never held while a
+ * call waits. */
 
 #include "daemon/token/fake.h"
 #include "daemon/openssl-cleanup.h"
@@ -79,7 +80,8 @@ static bool is_plugged(const FakeToken *token, guint plugging)
 
 static bool set_gone(const FakeToken *token, GError **error)
 {
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "Token %s is gone; plug it in again", token->serial);
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "Token %s is gone; plug it in again",
+                token->serial);
     return false;
 }
 
@@ -140,7 +142,8 @@ static bool needs_login(const FakeToken *token, GError **error)
 {
     if (!token->pin || token->logged_in)
         return false;
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED, "Token %s needs its PIN first", token->serial);
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED, "Token %s needs its PIN first",
+                token->serial);
     return true;
 }
 
@@ -187,10 +190,10 @@ static TokenInfo *fake_probe(Backend *backend, GError **error)
     info->model = g_strdup("Fake");
     info->firmware = g_strdup("1.0");
     info->management_key = g_strdup("not-needed");
-    info->pin_state = !token->pin            ? PIN_STATE_NOT_NEEDED
-                      : token->retries == 0  ? PIN_STATE_BLOCKED
-                      : token->logged_in     ? PIN_STATE_SET
-                                             : PIN_STATE_MISSING;
+    info->pin_state = !token->pin           ? PIN_STATE_NOT_NEEDED
+                      : token->retries == 0 ? PIN_STATE_BLOCKED
+                      : token->logged_in    ? PIN_STATE_SET
+                                            : PIN_STATE_MISSING;
     info->pin_retries = token->pin ? (int)token->retries : -1;
 
     GHashTableIter slots;
@@ -222,7 +225,8 @@ static bool try_pin(FakeToken *token, const Secret *pin, GError **error)
 {
     token->pins_presented++;
     if (token->retries == 0) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED, "The PIN of token %s is blocked", token->serial);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED, "The PIN of token %s is blocked",
+                    token->serial);
         return false;
     }
     if (!token->pin || is_pin(pin, token->pin)) {
@@ -241,9 +245,10 @@ static bool fake_login(Backend *backend, Secret *pin, bool insist, GError **erro
     if (!token)
         return false;
     if (!insist && token->retries <= 2) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
-                    "Token %s has only %u PIN tries left, so the stored PIN was not tried; give the PIN yourself",
-                    token->serial, token->retries);
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
+            "Token %s has only %u PIN tries left, so the stored PIN was not tried; give the PIN yourself",
+            token->serial, token->retries);
         return leave(token, false);
     }
     bool right = try_pin(token, pin, error);
@@ -307,15 +312,16 @@ static EVP_PKEY *make_key(KeyType type)
 }
 
 /* Takes |key|. Called with the lock. */
-static bool put_key(FakeToken *token, const char *name, EVP_PKEY *key, KeyOrigin origin, const KeyOptions *options,
-                    GError **error)
+static bool put_key(FakeToken *token, const char *name, EVP_PKEY *key, KeyOrigin origin,
+                    const KeyOptions *options, GError **error)
 {
     char *end = NULL;
     guint64 number = g_ascii_strtoull(name, &end, 16);
     g_autofree char *right = slot_name_of((guint)number);
     bool placed = false;
     if (number < 1 || number > token->n_slots || !g_str_equal(name, right)) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_SLOT, "Token %s has no slot %s", token->serial, name);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_SLOT, "Token %s has no slot %s", token->serial,
+                    name);
     } else if (g_hash_table_contains(token->slots, name)) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
                     "Slot %s of token %s already holds a key; clear it first or choose another slot", name,
@@ -420,7 +426,8 @@ static bool fake_sign(void *data, KeyOperation operation, const unsigned char *i
     }
     g_autoptr(EVP_PKEY_CTX) signer = EVP_PKEY_CTX_new_from_pkey(NULL, key->private_key, NULL);
     return EVP_PKEY_sign_init(signer) > 0 &&
-           (operation != KEY_OPERATION_RSA_BLOCK || EVP_PKEY_CTX_set_rsa_padding(signer, RSA_NO_PADDING) > 0) &&
+           (operation != KEY_OPERATION_RSA_BLOCK ||
+            EVP_PKEY_CTX_set_rsa_padding(signer, RSA_NO_PADDING) > 0) &&
            EVP_PKEY_sign(signer, signature, size, input, input_size) > 0;
 }
 
@@ -484,10 +491,14 @@ static bool set_word(FakeToken *token, const char *name, const char *value, GErr
         const char *name;
         char **text;
         guint *number;
-    } words[] = {{"serial", &token->serial, NULL},        {"label", &token->label, NULL},
-                 {"pin", &token->pin, NULL},              {"so-pin", &token->so_pin, NULL},
-                 {"retries", NULL, &token->retries_max},  {"delay-ms", NULL, &token->delay_ms},
-                 {"threads", NULL, &token->threads},      {"slots", NULL, &token->n_slots}};
+    } words[] = {{"serial", &token->serial, NULL},
+                 {"label", &token->label, NULL},
+                 {"pin", &token->pin, NULL},
+                 {"so-pin", &token->so_pin, NULL},
+                 {"retries", NULL, &token->retries_max},
+                 {"delay-ms", NULL, &token->delay_ms},
+                 {"threads", NULL, &token->threads},
+                 {"slots", NULL, &token->n_slots}};
     for (gsize i = 0; i < G_N_ELEMENTS(words); i++) {
         guint64 number = 0;
         if (!g_str_equal(name, words[i].name))

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Tokens without hardware, for tests: a real driver whose keys live in memory, with knobs for what hardware does to
- * people. It can be slow, fail, hang, count PIN tries, block, and be pulled out and put back, with its keys and its
- * PIN counter as they were.
+/* Tokens without hardware, for tests: a real driver whose keys live in memory, with knobs for what hardware
+ * does to people. It can be slow, fail, hang, count PIN tries, block, and be pulled out and put back, with
+ * its keys and its PIN counter as they were.
  *
  * A token is described by a line such as "fake:serial=F1,label=One,pin=123456,delay-ms=100,threads=1". Words:
  *   serial     required

@@ -32,12 +32,14 @@ static void explain(const Passphrase *passphrase, GError **error)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PASSPHRASE_WRONG,
                     "The key file is protected by a passphrase; give it together with the file");
     else if (passphrase->wanted)
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PASSPHRASE_WRONG,
-                    "The passphrase does not open the key file; it is not the right one, or the file is damaged");
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_PASSPHRASE_WRONG,
+            "The passphrase does not open the key file; it is not the right one, or the file is damaged");
     else
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_KEY,
-                    "The file is no private key; a PEM file with PRIVATE KEY, RSA PRIVATE KEY, EC PRIVATE KEY or "
-                    "ENCRYPTED PRIVATE KEY is expected");
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_KEY,
+            "The file is no private key; a PEM file with PRIVATE KEY, RSA PRIVATE KEY, EC PRIVATE KEY or "
+            "ENCRYPTED PRIVATE KEY is expected");
     ERR_clear_error();
 }
 

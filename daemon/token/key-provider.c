@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The provider lives in a library context of its own, beside "base" (whose encoders write the public key), so
- * nothing that the application fetches ever meets it. A key made here carries its key manager along: libcrypto
- * first tries to take the key to the application's provider, and signs here once it learns that the private part
- * does not export. That refusal in key_export() is what the whole arrangement hangs on.
+ * nothing that the application fetches ever meets it. A key made here carries its key manager along:
+ * libcrypto first tries to take the key to the application's provider, and signs here once it learns that the
+ * private part does not export. That refusal in key_export() is what the whole arrangement hangs on.
  *
- * Everything public is passed on to the default provider: a key keeps a plain public EVP_PKEY, and a signature
- * keeps a verify operation on it, which knows padding, salt and digest, makes the AlgorithmIdentifier and verifies.
- * Provider and application share one libcrypto, so errors are raised straight into its queue. */
+ * Everything public is passed on to the default provider: a key keeps a plain public EVP_PKEY, and a
+ * signature keeps a verify operation on it, which knows padding, salt and digest, makes the
+ * AlgorithmIdentifier and verifies. Provider and application share one libcrypto, so errors are raised
+ * straight into its queue. */
 
 #include "daemon/token/key-provider.h"
 #include "daemon/openssl-cleanup.h"
@@ -135,8 +136,8 @@ static int key_match(const void *one, const void *other, int selection)
     return EVP_PKEY_parameters_eq(a->at.public_key, b->at.public_key) == 1;
 }
 
-/* Nothing at all to who wants the private part too: with the public part in hand libcrypto would go on to sign
- * in the default provider and never come here. */
+/* Nothing at all to who wants the private part too: with the public part in hand libcrypto would go on to
+ * sign in the default provider and never come here. */
 static int key_export(void *data, int selection, OSSL_CALLBACK *callback, void *argument)
 {
     Key *key = data;
@@ -254,17 +255,18 @@ static int signature_get_params(void *data, OSSL_PARAM params[])
     if (signature->settings)
         return EVP_PKEY_CTX_get_params(signature->settings, params) > 0;
     OSSL_PARAM *identifier = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_ALGORITHM_ID);
-    return !identifier || OSSL_PARAM_set_octet_string(identifier, ed25519_identifier, sizeof ed25519_identifier);
+    return !identifier ||
+           OSSL_PARAM_set_octet_string(identifier, ed25519_identifier, sizeof ed25519_identifier);
 }
 
 static const OSSL_PARAM *signature_gettable(void *data, void *provider)
 {
-    static const OSSL_PARAM list[] = {
-        OSSL_PARAM_octet_string(OSSL_SIGNATURE_PARAM_ALGORITHM_ID, NULL, 0),
-        OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, NULL, 0),
-        OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PAD_MODE, NULL, 0),
-        OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, NULL, 0),
-        OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST, NULL, 0), OSSL_PARAM_END};
+    static const OSSL_PARAM list[] = {OSSL_PARAM_octet_string(OSSL_SIGNATURE_PARAM_ALGORITHM_ID, NULL, 0),
+                                      OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, NULL, 0),
+                                      OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PAD_MODE, NULL, 0),
+                                      OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, NULL, 0),
+                                      OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST, NULL, 0),
+                                      OSSL_PARAM_END};
     return list;
 }
 
@@ -345,8 +347,9 @@ static int pss_block(const Signature *signature, const unsigned char *digest, un
     unsigned char *salt = hashed - salt_size;
     memset(block, 0, signature->key->size);
     salt[-1] = 1;
-    if ((salt_size > 0 && RAND_bytes(salt, salt_size) <= 0) || !EVP_DigestInit_ex2(hash, signature->digest, NULL) ||
-        !EVP_DigestUpdate(hash, zeros, sizeof zeros) || !EVP_DigestUpdate(hash, digest, (size_t)digest_size) ||
+    if ((salt_size > 0 && RAND_bytes(salt, salt_size) <= 0) ||
+        !EVP_DigestInit_ex2(hash, signature->digest, NULL) || !EVP_DigestUpdate(hash, zeros, sizeof zeros) ||
+        !EVP_DigestUpdate(hash, digest, (size_t)digest_size) ||
         !EVP_DigestUpdate(hash, salt, (size_t)salt_size) || !EVP_DigestFinal_ex(hash, hashed, NULL) ||
         !apply_mgf1(mgf1, hashed, (size_t)digest_size, encoded, masked_size))
         return 0;
@@ -399,8 +402,8 @@ static int rsa_block(const Signature *signature, const unsigned char *input, siz
 }
 
 /* The one way to the callback. |output| NULL asks for the room that is needed. */
-static int make_signature(void *data, unsigned char *output, size_t *size, size_t room, const unsigned char *input,
-                          size_t input_size)
+static int make_signature(void *data, unsigned char *output, size_t *size, size_t room,
+                          const unsigned char *input, size_t input_size)
 {
     static const KeyOperation operations[N_KINDS] = {KEY_OPERATION_RSA_BLOCK, KEY_OPERATION_ECDSA_DIGEST,
                                                      KEY_OPERATION_EDDSA_MESSAGE};
@@ -434,8 +437,8 @@ static int make_signature(void *data, unsigned char *output, size_t *size, size_
     return 1;
 }
 
-static int check_signature(void *data, const unsigned char *signature_bytes, size_t size, const unsigned char *input,
-                           size_t input_size)
+static int check_signature(void *data, const unsigned char *signature_bytes, size_t size,
+                           const unsigned char *input, size_t input_size)
 {
     Signature *signature = data;
     if (signature->settings)
@@ -492,25 +495,26 @@ static int message_begin(void *data, const char *digest, void *key, const OSSL_P
     return begin(data, key, params);
 }
 
-#define FUNCTION(id, function)                                                                                     \
-    {                                                                                                              \
-        id, (void (*)(void))(function)                                                                             \
+#define FUNCTION(id, function)                                                                               \
+    {                                                                                                        \
+        id, (void (*)(void))(function)                                                                       \
     }
-#define KEY_MANAGER(new)                                                                                           \
-    FUNCTION(OSSL_FUNC_KEYMGMT_NEW, new), FUNCTION(OSSL_FUNC_KEYMGMT_FREE, key_unref),                             \
-        FUNCTION(OSSL_FUNC_KEYMGMT_HAS, key_has), FUNCTION(OSSL_FUNC_KEYMGMT_MATCH, key_match),                    \
-        FUNCTION(OSSL_FUNC_KEYMGMT_IMPORT, key_import), FUNCTION(OSSL_FUNC_KEYMGMT_IMPORT_TYPES, key_types),       \
-        FUNCTION(OSSL_FUNC_KEYMGMT_EXPORT, key_export), FUNCTION(OSSL_FUNC_KEYMGMT_EXPORT_TYPES, key_types),       \
-        FUNCTION(OSSL_FUNC_KEYMGMT_GET_PARAMS, key_get_params),                                                    \
+#define KEY_MANAGER(new)                                                                                     \
+    FUNCTION(OSSL_FUNC_KEYMGMT_NEW, new), FUNCTION(OSSL_FUNC_KEYMGMT_FREE, key_unref),                       \
+        FUNCTION(OSSL_FUNC_KEYMGMT_HAS, key_has), FUNCTION(OSSL_FUNC_KEYMGMT_MATCH, key_match),              \
+        FUNCTION(OSSL_FUNC_KEYMGMT_IMPORT, key_import), FUNCTION(OSSL_FUNC_KEYMGMT_IMPORT_TYPES, key_types), \
+        FUNCTION(OSSL_FUNC_KEYMGMT_EXPORT, key_export), FUNCTION(OSSL_FUNC_KEYMGMT_EXPORT_TYPES, key_types), \
+        FUNCTION(OSSL_FUNC_KEYMGMT_GET_PARAMS, key_get_params),                                              \
         FUNCTION(OSSL_FUNC_KEYMGMT_GETTABLE_PARAMS, key_gettable)
-#define SIGNATURE                                                                                                  \
-    FUNCTION(OSSL_FUNC_SIGNATURE_NEWCTX, signature_new), FUNCTION(OSSL_FUNC_SIGNATURE_FREECTX, signature_free),    \
-        FUNCTION(OSSL_FUNC_SIGNATURE_DUPCTX, signature_dup),                                                       \
-        FUNCTION(OSSL_FUNC_SIGNATURE_GET_CTX_PARAMS, signature_get_params),                                        \
+#define SIGNATURE                                                                                            \
+    FUNCTION(OSSL_FUNC_SIGNATURE_NEWCTX, signature_new),                                                     \
+        FUNCTION(OSSL_FUNC_SIGNATURE_FREECTX, signature_free),                                               \
+        FUNCTION(OSSL_FUNC_SIGNATURE_DUPCTX, signature_dup),                                                 \
+        FUNCTION(OSSL_FUNC_SIGNATURE_GET_CTX_PARAMS, signature_get_params),                                  \
         FUNCTION(OSSL_FUNC_SIGNATURE_GETTABLE_CTX_PARAMS, signature_gettable)
-#define LAST                                                                                                       \
-    {                                                                                                              \
-        0, NULL                                                                                                    \
+#define LAST                                                                                                 \
+    {                                                                                                        \
+        0, NULL                                                                                              \
     }
 
 static const OSSL_DISPATCH rsa_keys[] = {KEY_MANAGER(key_new_rsa), LAST};
@@ -542,14 +546,16 @@ static const OSSL_DISPATCH message_signature[] = {
     LAST};
 
 /* By the standard names: EVP_PKEY_get_id, and with it CMS, knows a key by its key manager's name. */
-static const OSSL_ALGORITHM key_managers[] = {{"RSA:rsaEncryption", "provider=" PROVIDER_NAME, rsa_keys, NULL},
-                                              {"EC:id-ecPublicKey", "provider=" PROVIDER_NAME, ec_keys, NULL},
-                                              {"ED25519", "provider=" PROVIDER_NAME, ed25519_keys, NULL},
-                                              {NULL, NULL, NULL, NULL}};
-static const OSSL_ALGORITHM signatures[] = {{"RSA:rsaEncryption", "provider=" PROVIDER_NAME, hash_signature, NULL},
-                                            {"ECDSA", "provider=" PROVIDER_NAME, hash_signature, NULL},
-                                            {"ED25519", "provider=" PROVIDER_NAME, message_signature, NULL},
-                                            {NULL, NULL, NULL, NULL}};
+static const OSSL_ALGORITHM key_managers[] = {
+    {"RSA:rsaEncryption", "provider=" PROVIDER_NAME, rsa_keys, NULL},
+    {"EC:id-ecPublicKey", "provider=" PROVIDER_NAME, ec_keys, NULL},
+    {"ED25519", "provider=" PROVIDER_NAME, ed25519_keys, NULL},
+    {NULL, NULL, NULL, NULL}};
+static const OSSL_ALGORITHM signatures[] = {
+    {"RSA:rsaEncryption", "provider=" PROVIDER_NAME, hash_signature, NULL},
+    {"ECDSA", "provider=" PROVIDER_NAME, hash_signature, NULL},
+    {"ED25519", "provider=" PROVIDER_NAME, message_signature, NULL},
+    {NULL, NULL, NULL, NULL}};
 
 static const OSSL_ALGORITHM *provider_query(void *provider, int operation, int *no_cache)
 {
@@ -562,7 +568,8 @@ static const OSSL_ALGORITHM *provider_query(void *provider, int operation, int *
 static int provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out,
                          void **ret_provider)
 {
-    static const OSSL_DISPATCH functions[] = {FUNCTION(OSSL_FUNC_PROVIDER_QUERY_OPERATION, provider_query), LAST};
+    static const OSSL_DISPATCH functions[] = {FUNCTION(OSSL_FUNC_PROVIDER_QUERY_OPERATION, provider_query),
+                                              LAST};
     *ret_provider = (void *)handle;
     *out = functions;
     return 1;
@@ -609,7 +616,8 @@ EVP_PKEY *key_provider_key(EVP_PKEY *public_key, KeySignFunc sign, void *userdat
         name = EVP_PKEY_is_a(public_key, kind_names[kind]) ? kind_names[kind] : NULL;
     if (!provider_context() || !name) {
         ERR_raise_data(ERR_LIB_USER, ERR_R_INTERNAL_ERROR,
-                       name ? "the key provider could not be started" : "the key is neither RSA, EC nor Ed25519");
+                       name ? "the key provider could not be started"
+                            : "the key is neither RSA, EC nor Ed25519");
         return NULL;
     }
     g_autoptr(EVP_PKEY_CTX) maker =

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One table: a row a type, with the name users type, the spelling of pkcs11-tool, and what OpenSSL calls it. */
+/* One table: a row a type, with the name users type, the spelling of pkcs11-tool, and what OpenSSL calls it.
+ */
 
 #include "daemon/token/key-type.h"
 #include "daemon/error.h"

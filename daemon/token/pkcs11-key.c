@@ -2,9 +2,9 @@
 
 /* Making, filling and emptying slots of a PKCS#11 token.
  *
- * A private key is sensitive, not extractable, private, and good for signatures alone. Its public key is stored
- * beside it under the same id and label, visible without a PIN, so that a slot can be shown before anybody logged
- * in. */
+ * A private key is sensitive, not extractable, private, and good for signatures alone. Its public key is
+ * stored beside it under the same id and label, visible without a PIN, so that a slot can be shown before
+ * anybody logged in. */
 
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/pkcs11-token.h"
@@ -64,7 +64,7 @@ static bool generate(Pkcs11Token *token, const Session *session, void *data, GEr
     static const CK_ULONG bits[N_KEY_TYPES] = {
         [KEY_TYPE_RSA2048] = 2048, [KEY_TYPE_RSA3072] = 3072, [KEY_TYPE_RSA4096] = 4096};
     NewKey *wanted = data;
-    CK_MECHANISM mechanism = {.mechanism = key_type_is_rsa(wanted->type)         ? CKM_RSA_PKCS_KEY_PAIR_GEN
+    CK_MECHANISM mechanism = {.mechanism = key_type_is_rsa(wanted->type)      ? CKM_RSA_PKCS_KEY_PAIR_GEN
                                            : wanted->type == KEY_TYPE_ED25519 ? CKM_EC_EDWARDS_KEY_PAIR_GEN
                                                                               : CKM_EC_KEY_PAIR_GEN};
     g_auto(Template) public_key = {.size = 0};
@@ -80,10 +80,9 @@ static bool generate(Pkcs11Token *token, const Session *session, void *data, GEr
     } else {
         template_add_curve(&public_key, wanted->type);
     }
-    CK_RV result =
-        session->functions->C_GenerateKeyPair(session->handle, &mechanism, public_key.attributes, public_key.size,
-                                              private_key.attributes, private_key.size, &public_handle,
-                                              &private_handle);
+    CK_RV result = session->functions->C_GenerateKeyPair(session->handle, &mechanism, public_key.attributes,
+                                                         public_key.size, private_key.attributes,
+                                                         private_key.size, &public_handle, &private_handle);
     return module_check(result, error, "Token %s could not generate a key of type %s", token->serial,
                         key_type_to_string(wanted->type));
 }
@@ -93,7 +92,8 @@ bool pkcs11_generate_key(Backend *backend, const char *slot, KeyType type, const
 {
     NewKey wanted = {.slot = slot, .label = options->label, .type = type};
     if (g_cancellable_is_cancelled(cancelled)) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED, "Generating a key in slot %s was cancelled", slot);
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED, "Generating a key in slot %s was cancelled",
+                    slot);
         return false;
     }
     return pkcs11_token_run((Pkcs11Token *)backend, generate, &wanted, error);
@@ -119,13 +119,15 @@ static bool import(Pkcs11Token *token, const Session *session, void *data, GErro
     if (!module_check(result, error, "Token %s did not take the %s key", token->serial,
                       key_type_to_string(wanted->type)))
         return false;
-    result = functions->C_CreateObject(session->handle, public_key.attributes, public_key.size, &public_handle);
+    result =
+        functions->C_CreateObject(session->handle, public_key.attributes, public_key.size, &public_handle);
     if (result != CKR_OK)
         (void)functions->C_DestroyObject(session->handle, private_handle);
     return module_check(result, error, "Token %s did not take the public key", token->serial);
 }
 
-bool pkcs11_import_key(Backend *backend, const char *slot, EVP_PKEY *key, const KeyOptions *options, GError **error)
+bool pkcs11_import_key(Backend *backend, const char *slot, EVP_PKEY *key, const KeyOptions *options,
+                       GError **error)
 {
     NewKey wanted = {.slot = slot, .label = options->label, .key = key};
     return key_type_of(key, &wanted.type, error) &&
@@ -140,7 +142,8 @@ static bool destroy_all(const Session *session, const GArray *objects, const cha
             session->functions->C_DestroyObject(session->handle, g_array_index(objects, CK_OBJECT_HANDLE, i));
         worst = worst == CKR_OK ? result : worst;
     }
-    return module_check(worst, error, "An object in slot %s of token %s could not be removed", slot, session->serial);
+    return module_check(worst, error, "An object in slot %s of token %s could not be removed", slot,
+                        session->serial);
 }
 
 typedef struct NewCertificate {
@@ -149,20 +152,21 @@ typedef struct NewCertificate {
 } NewCertificate;
 
 /* A DER value that OpenSSL writes with i2d_… */
-#define add_der(template, type, i2d, value)                                                                         \
-    do {                                                                                                            \
-        unsigned char *der = NULL;                                                                                  \
-        int size = i2d(value, &der);                                                                                \
-        if (size > 0)                                                                                               \
-            template_add(template, type, der, (gsize)size);                                                         \
-        OPENSSL_free(der);                                                                                          \
+#define add_der(template, type, i2d, value)                                                                  \
+    do {                                                                                                     \
+        unsigned char *der = NULL;                                                                           \
+        int size = i2d(value, &der);                                                                         \
+        if (size > 0)                                                                                        \
+            template_add(template, type, der, (gsize)size);                                                  \
+        OPENSSL_free(der);                                                                                   \
     } while (0)
 
 /* The certificate has the key's label. Transfer full. */
 static char *label_of_slot(const Session *session, const char *slot)
 {
     g_autoptr(GArray) keys = find(session, CKO_PUBLIC_KEY, slot, NULL);
-    return keys && keys->len > 0 ? session_get_label(session, g_array_index(keys, CK_OBJECT_HANDLE, 0)) : NULL;
+    return keys && keys->len > 0 ? session_get_label(session, g_array_index(keys, CK_OBJECT_HANDLE, 0))
+                                 : NULL;
 }
 
 static bool write_certificate(Pkcs11Token *token, const Session *session, void *data, GError **error)
@@ -184,8 +188,8 @@ static bool write_certificate(Pkcs11Token *token, const Session *session, void *
     add_der(&certificate, CKA_ISSUER, i2d_X509_NAME, X509_get_issuer_name(wanted->certificate));
     add_der(&certificate, CKA_SERIAL_NUMBER, i2d_ASN1_INTEGER, X509_get0_serialNumber(wanted->certificate));
     add_der(&certificate, CKA_VALUE, i2d_X509, wanted->certificate);
-    CK_RV result = session->functions->C_CreateObject(session->handle, certificate.attributes, certificate.size,
-                                                      &handle);
+    CK_RV result = session->functions->C_CreateObject(session->handle, certificate.attributes,
+                                                      certificate.size, &handle);
     return module_check(result, error, "Token %s did not take the certificate for slot %s", token->serial,
                         wanted->slot) &&
            destroy_all(session, old, wanted->slot, error);
@@ -214,7 +218,8 @@ static bool clear(Pkcs11Token *token, const Session *session, void *data, GError
     }
     if (found > 0)
         return true;
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY, "Slot %s on token %s is empty", slot, token->serial);
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY, "Slot %s on token %s is empty", slot,
+                token->serial);
     return false;
 }
 

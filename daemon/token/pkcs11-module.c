@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* libp11 loads the module and knows its slots; the library is opened a second time here for the function list,
- * which libp11 does not give away. Both see the same library, as the dynamic linker loads it once.
+/* libp11 loads the module and knows its slots; the library is opened a second time here for the function
+ * list, which libp11 does not give away. Both see the same library, as the dynamic linker loads it once.
  *
- * To re-initialise, C_Finalize and C_Initialize are called directly: PKCS11_CTX_unload would unload it, too. */
+ * To re-initialise, C_Finalize and C_Initialize are called directly: PKCS11_CTX_unload would unload it, too.
+ */
 
 #include "daemon/token/pkcs11-module.h"
 #include <dlfcn.h>
@@ -141,7 +142,8 @@ static bool load(Module *module, GError **error)
     if (!module->context)
         module->context = PKCS11_CTX_new();
     if (!module->context || PKCS11_CTX_load(module->context, module->path) < 0) {
-        error_set_openssl(error, IOTHSM_ERROR_FAILED, "The PKCS#11 module %s can't be initialised", module->path);
+        error_set_openssl(error, IOTHSM_ERROR_FAILED, "The PKCS#11 module %s can't be initialised",
+                          module->path);
         return false;
     }
     module->functions = functions;
@@ -166,7 +168,8 @@ bool module_initialise(Module *module, GError **error)
     if (PKCS11_enumerate_slots(module->context, &module->slots, &module->n_slots) < 0) {
         module->slots = NULL;
         module->n_slots = 0;
-        error_set_openssl(error, IOTHSM_ERROR_FAILED, "The PKCS#11 module %s can't list its slots", module->path);
+        error_set_openssl(error, IOTHSM_ERROR_FAILED, "The PKCS#11 module %s can't list its slots",
+                          module->path);
         return false;
     }
     module->n_slots = MIN(module->n_slots, SLOTS_MAX);

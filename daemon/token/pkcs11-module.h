@@ -3,9 +3,10 @@
 
 /* A PKCS#11 module in this process: loaded once, initialised as often as need be, and entered through a gate.
  *
- * A thread that uses the module is inside the gate from its first call to its last. To re-initialise, or to log a
- * token out under everybody's feet, a thread enters alone: it waits until all have left and keeps newcomers waiting
- * (before it, too, or busy signers would keep it out for ever). Nobody who is inside may enter again. */
+ * A thread that uses the module is inside the gate from its first call to its last. To re-initialise, or to
+ * log a token out under everybody's feet, a thread enters alone: it waits until all have left and keeps
+ * newcomers waiting (before it, too, or busy signers would keep it out for ever). Nobody who is inside may
+ * enter again. */
 
 #include "daemon/error.h"
 #include <gio/gio.h>
@@ -61,7 +62,8 @@ bool module_initialise(Module *module, GError **error);
 /* Alone or inside. The serial numbers of the initialised tokens that are present. Transfer full. */
 GPtrArray *module_serials(const Module *module);
 /* Inside. The slot whose token has this serial number, read from it now. */
-bool module_find_slot(const Module *module, const char *serial, CK_SLOT_ID *ret_slot, CK_TOKEN_INFO *ret_info);
+bool module_find_slot(const Module *module, const char *serial, CK_SLOT_ID *ret_slot,
+                      CK_TOKEN_INFO *ret_info);
 
 /* Text of a fixed-width, blank-padded field, valid UTF-8. Transfer full. */
 char *module_text(const CK_UTF8CHAR *field, gsize size);

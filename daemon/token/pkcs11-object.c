@@ -53,10 +53,12 @@ void template_add_number(Template *template, CK_ATTRIBUTE_TYPE type, CK_ULONG va
 static bool parse_hex(const char *text, unsigned char *id, gsize *ret_size)
 {
     gsize length = strlen(text);
-    if (length == 0 || length % 2 != 0 || length / 2 > ID_SIZE_MAX || strspn(text, "0123456789abcdef") != length)
+    if (length == 0 || length % 2 != 0 || length / 2 > ID_SIZE_MAX ||
+        strspn(text, "0123456789abcdef") != length)
         return false;
     for (gsize i = 0; i < length / 2; i++)
-        id[i] = (unsigned char)(g_ascii_xdigit_value(text[2 * i]) << 4 | g_ascii_xdigit_value(text[2 * i + 1]));
+        id[i] =
+            (unsigned char)(g_ascii_xdigit_value(text[2 * i]) << 4 | g_ascii_xdigit_value(text[2 * i + 1]));
     *ret_size = length / 2;
     return true;
 }
@@ -278,7 +280,8 @@ void template_add_curve(Template *template, KeyType type)
     template_add(template, CKA_EC_PARAMS, der, (gsize)size);
 }
 
-static bool add_number(Template *template, CK_ATTRIBUTE_TYPE type, EVP_PKEY *key, const char *param, int width)
+static bool add_number(Template *template, CK_ATTRIBUTE_TYPE type, EVP_PKEY *key, const char *param,
+                       int width)
 {
     g_autoptr(BIGNUM) number = BN_secure_new();
     if (!number || !EVP_PKEY_get_bn_param(key, param, &number))
@@ -303,7 +306,8 @@ static bool add_point(Template *template, EVP_PKEY *key, KeyType type)
                    ? EVP_PKEY_get_raw_public_key(key, point, &size) > 0
                    : EVP_PKEY_set_utf8_string_param(key, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
                                                     OSSL_PKEY_EC_POINT_CONVERSION_FORMAT_UNCOMPRESSED) > 0 &&
-                         EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point, &size) > 0;
+                         EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof point,
+                                                         &size) > 0;
     if (!got || !octets || !ASN1_OCTET_STRING_set(octets, point, (int)size))
         return false;
     template_add(template, CKA_EC_POINT, der, (gsize)i2d_ASN1_OCTET_STRING(octets, &at));
@@ -364,9 +368,9 @@ bool template_add_private_values(Template *template, EVP_PKEY *key, KeyType type
         added = add_private_rsa(template, key);
     } else {
         template_add_curve(template, type);
-        added = type == KEY_TYPE_ED25519
-                    ? add_private_ed25519(template, key)
-                    : add_number(template, CKA_VALUE, key, OSSL_PKEY_PARAM_PRIV_KEY, (EVP_PKEY_get_bits(key) + 7) / 8);
+        added = type == KEY_TYPE_ED25519 ? add_private_ed25519(template, key)
+                                         : add_number(template, CKA_VALUE, key, OSSL_PKEY_PARAM_PRIV_KEY,
+                                                      (EVP_PKEY_get_bits(key) + 7) / 8);
     }
     if (!added)
         error_set_openssl(error, IOTHSM_ERROR_BAD_KEY, "The private key lacks parts that the token needs");

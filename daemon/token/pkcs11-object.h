@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Objects of a PKCS#11 token and their attributes: templates to search and create with, values that were read, and
- * how a slot's name stands for the objects that make it up.
+/* Objects of a PKCS#11 token and their attributes: templates to search and create with, values that were
+ * read, and how a slot's name stands for the objects that make it up.
  *
- * A slot is all objects with one CKA_ID, and its name is that id in lower-case hex ("01"). Objects without an id
- * make up a slot by their label, named "label=TEXT". Objects with neither can't be told apart and are not shown. */
+ * A slot is all objects with one CKA_ID, and its name is that id in lower-case hex ("01"). Objects without an
+ * id make up a slot by their label, named "label=TEXT". Objects with neither can't be told apart and are not
+ * shown. */
 
 #include "daemon/token/key-type.h"
 #include "daemon/token/pkcs11-module.h"
@@ -13,7 +14,8 @@
 
 #define TEMPLATE_SIZE_MAX 24
 
-/* Attributes with copies of their values in locked memory, wiped at the end: private keys pass through here. */
+/* Attributes with copies of their values in locked memory, wiped at the end: private keys pass through here.
+ */
 typedef struct Template {
     CK_ATTRIBUTE attributes[TEMPLATE_SIZE_MAX];
     CK_ULONG size;

@@ -29,11 +29,13 @@ static PinState pin_state(const CK_TOKEN_INFO *info, bool logged_in)
     return info->flags & CKF_USER_PIN_TO_BE_CHANGED ? PIN_STATE_FACTORY : PIN_STATE_MISSING;
 }
 
-static void add_types(GStrvBuilder *builder, const KeyType *types, gsize n_types, const CK_MECHANISM_INFO *range)
+static void add_types(GStrvBuilder *builder, const KeyType *types, gsize n_types,
+                      const CK_MECHANISM_INFO *range)
 {
     static const CK_ULONG bits[N_KEY_TYPES] = {
-        [KEY_TYPE_RSA2048] = 2048, [KEY_TYPE_RSA3072] = 3072, [KEY_TYPE_RSA4096] = 4096, [KEY_TYPE_P256] = 256,
-        [KEY_TYPE_P384] = 384,     [KEY_TYPE_P521] = 521,     [KEY_TYPE_ED25519] = 0};
+        [KEY_TYPE_RSA2048] = 2048, [KEY_TYPE_RSA3072] = 3072, [KEY_TYPE_RSA4096] = 4096,
+        [KEY_TYPE_P256] = 256,     [KEY_TYPE_P384] = 384,     [KEY_TYPE_P521] = 521,
+        [KEY_TYPE_ED25519] = 0};
     for (gsize i = 0; i < n_types; i++)
         if (bits[types[i]] == 0 || range->ulMaxKeySize == 0 ||
             (bits[types[i]] >= range->ulMinKeySize && bits[types[i]] <= range->ulMaxKeySize))
@@ -84,11 +86,12 @@ static void note_key(const Session *session, CK_OBJECT_HANDLE object, SlotInfo *
     if (!slot->public_key)
         slot->public_key = session_get_public_key(session, object);
     if (slot->origin == KEY_ORIGIN_UNKNOWN)
-        slot->origin = session_get_bool(session, object, CKA_LOCAL, false) ? KEY_ORIGIN_GENERATED
-                                                                           : KEY_ORIGIN_IMPORTED;
+        slot->origin =
+            session_get_bool(session, object, CKA_LOCAL, false) ? KEY_ORIGIN_GENERATED : KEY_ORIGIN_IMPORTED;
 }
 
-static void note_private_key(Reading *reading, const Session *session, CK_OBJECT_HANDLE object, SlotInfo *slot)
+static void note_private_key(Reading *reading, const Session *session, CK_OBJECT_HANDLE object,
+                             SlotInfo *slot)
 {
     slot->has_private_key = true;
     note_key(session, object, slot);
@@ -102,7 +105,8 @@ static void note_public_key(Reading *reading, const Session *session, CK_OBJECT_
     note_key(session, object, slot);
 }
 
-static void note_certificate(Reading *reading, const Session *session, CK_OBJECT_HANDLE object, SlotInfo *slot)
+static void note_certificate(Reading *reading, const Session *session, CK_OBJECT_HANDLE object,
+                             SlotInfo *slot)
 {
     if (!slot->certificate)
         slot->certificate = session_get_certificate(session, object);
@@ -110,7 +114,8 @@ static void note_certificate(Reading *reading, const Session *session, CK_OBJECT
 
 typedef void (*NoteFunc)(Reading *reading, const Session *session, CK_OBJECT_HANDLE object, SlotInfo *slot);
 
-static bool read_class(Reading *reading, const Session *session, CK_OBJECT_CLASS class, NoteFunc note, GError **error)
+static bool read_class(Reading *reading, const Session *session, CK_OBJECT_CLASS class, NoteFunc note,
+                       GError **error)
 {
     g_auto(Template) wanted = {.size = 0};
     template_add_number(&wanted, CKA_CLASS, class);
@@ -126,8 +131,8 @@ static bool read_class(Reading *reading, const Session *session, CK_OBJECT_CLASS
     return true;
 }
 
-/* What is neither a key nor an X.509 certificate makes no slot; a private key alone may show its public part in
- * the certificate only. */
+/* What is neither a key nor an X.509 certificate makes no slot; a private key alone may show its public part
+ * in the certificate only. */
 static void finish_slots(TokenInfo *info)
 {
     for (guint i = info->slots->len; i-- > 0;) {

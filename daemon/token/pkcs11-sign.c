@@ -2,9 +2,9 @@
 
 /* A slot's private key as an EVP_PKEY whose signatures C_Sign makes, on as many threads as there are.
  *
- * libp11 has such keys, too, and 0.4.12 was tried: where the token holds an Ed25519 key it finds no key at all, it
- * signs with the handle of a key that was cleared meanwhile, and the call that would make it look again crashes.
- * So it serves for modules and slots, and keys are made here for all types alike.
+ * libp11 has such keys, too, and 0.4.12 was tried: where the token holds an Ed25519 key it finds no key at
+ * all, it signs with the handle of a key that was cleared meanwhile, and the call that would make it look
+ * again crashes. So it serves for modules and slots, and keys are made here for all types alike.
  *
  * Who has a key open stays inside the module's gate until it is closed: nothing pulls the handle from under a
  * signature. Opened keys are kept, as opening means searching the token. */
@@ -36,20 +36,22 @@ static void token_key_free(void *data)
 }
 
 /* One C_SignInit and C_Sign. A session from before the token was pulled out is replaced, once. */
-static bool sign_raw(const TokenKey *key, CK_MECHANISM_TYPE type, const unsigned char *input, size_t input_size,
-                     unsigned char *signature, size_t *size)
+static bool sign_raw(const TokenKey *key, CK_MECHANISM_TYPE type, const unsigned char *input,
+                     size_t input_size, unsigned char *signature, size_t *size)
 {
     CK_MECHANISM mechanism = {.mechanism = type};
     g_autoptr(GError) error = NULL;
     Session session;
     CK_RV result = CKR_SESSION_HANDLE_INVALID;
-    for (int round = 0; round < 2 && (result == CKR_SESSION_HANDLE_INVALID || result == CKR_SESSION_CLOSED); round++) {
+    for (int round = 0; round < 2 && (result == CKR_SESSION_HANDLE_INVALID || result == CKR_SESSION_CLOSED);
+         round++) {
         CK_ULONG length = *size;
         if (!pkcs11_session_open(key->token, &session, &error))
             break;
         result = session.functions->C_SignInit(session.handle, &mechanism, key->handle);
         if (result == CKR_OK)
-            result = session.functions->C_Sign(session.handle, (CK_BYTE *)input, input_size, signature, &length);
+            result =
+                session.functions->C_Sign(session.handle, (CK_BYTE *)input, input_size, signature, &length);
         pkcs11_session_close(key->token, &session, result == CKR_OK);
         if (result == CKR_OK) {
             *size = length;
@@ -64,10 +66,10 @@ static bool sign_raw(const TokenKey *key, CK_MECHANISM_TYPE type, const unsigned
     return false;
 }
 
-/* Tokens like CKM_RSA_PKCS better than raw RSA, and some have nothing else: where the block is padded for PKCS #1
- * v1.5 (RFC 8017, 9.2), they get what is inside. */
-static bool sign_rsa(const TokenKey *key, const unsigned char *block, size_t block_size, unsigned char *signature,
-                     size_t *size)
+/* Tokens like CKM_RSA_PKCS better than raw RSA, and some have nothing else: where the block is padded for
+ * PKCS #1 v1.5 (RFC 8017, 9.2), they get what is inside. */
+static bool sign_rsa(const TokenKey *key, const unsigned char *block, size_t block_size,
+                     unsigned char *signature, size_t *size)
 {
     if (block_size > PKCS1_PADDING_MIN && block[0] == 0 && block[1] == 1) {
         size_t at = 2;
@@ -80,8 +82,8 @@ static bool sign_rsa(const TokenKey *key, const unsigned char *block, size_t blo
 }
 
 /* PKCS#11 takes no digest longer than the group's order, and answers with r and s side by side. */
-static bool sign_ecdsa(const TokenKey *key, const unsigned char *digest, size_t digest_size, unsigned char *signature,
-                       size_t *size)
+static bool sign_ecdsa(const TokenKey *key, const unsigned char *digest, size_t digest_size,
+                       unsigned char *signature, size_t *size)
 {
     unsigned char raw[RAW_ECDSA_MAX];
     size_t raw_size = sizeof raw;
@@ -117,8 +119,8 @@ static bool sign(void *data, KeyOperation operation, const unsigned char *input,
 }
 
 /* False without an error where there is none. */
-static bool find_first(const Session *session, CK_OBJECT_CLASS class, const char *slot, CK_OBJECT_HANDLE *ret_handle,
-                       GError **error)
+static bool find_first(const Session *session, CK_OBJECT_CLASS class, const char *slot,
+                       CK_OBJECT_HANDLE *ret_handle, GError **error)
 {
     g_auto(Template) wanted = {.size = 0};
     if (!template_find(&wanted, class, slot, error))
@@ -134,8 +136,9 @@ static bool find_first(const Session *session, CK_OBJECT_CLASS class, const char
 static EVP_PKEY *find_public_key(const Session *session, const char *slot, CK_OBJECT_HANDLE private_key)
 {
     CK_OBJECT_HANDLE object;
-    EVP_PKEY *key = find_first(session, CKO_PUBLIC_KEY, slot, &object, NULL) ? session_get_public_key(session, object)
-                                                                             : NULL;
+    EVP_PKEY *key = find_first(session, CKO_PUBLIC_KEY, slot, &object, NULL)
+                        ? session_get_public_key(session, object)
+                        : NULL;
     if (!key)
         key = session_get_public_key(session, private_key);
     if (!key && find_first(session, CKO_CERTIFICATE, slot, &object, NULL)) {
@@ -155,14 +158,15 @@ static bool find_private_key(Pkcs11Token *token, const Session *session, const c
         if (failure)
             g_propagate_error(error, failure);
         else
-            g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY, "Slot %s on token %s holds no private key",
-                        slot, token->serial);
+            g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY,
+                        "Slot %s on token %s holds no private key", slot, token->serial);
         return false;
     }
     if (session_get_bool(session, *ret_handle, CKA_ALWAYS_AUTHENTICATE, false)) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-                    "The key in slot %s on token %s wants the PIN for each signature, which a service can't give",
-                    slot, token->serial);
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+            "The key in slot %s on token %s wants the PIN for each signature, which a service can't give",
+            slot, token->serial);
         return false;
     }
     return true;
@@ -185,7 +189,8 @@ static EVP_PKEY *open_new(Pkcs11Token *token, const Session *session, const char
     }
     if (!opened)
         error_set_openssl(error, IOTHSM_ERROR_UNSUPPORTED,
-                          "The key in slot %s on token %s is of a kind that can't be used here", slot, token->serial);
+                          "The key in slot %s on token %s is of a kind that can't be used here", slot,
+                          token->serial);
     return opened;
 }
 

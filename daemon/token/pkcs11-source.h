@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What a module's source does on its thread: one thing with nobody else inside the module, followed by a look at
- * which tokens there are now. */
+/* What a module's source does on its thread: one thing with nobody else inside the module, followed by a look
+ * at which tokens there are now. */
 
 #include "daemon/token/pkcs11-module.h"
 #include "daemon/token/pkcs11.h"
 
 typedef struct ModuleJob ModuleJob;
-/* Runs alone in the module, which is loaded; calls module_initialise where it changed what tokens there are. */
+/* Runs alone in the module, which is loaded; calls module_initialise where it changed what tokens there are.
+ */
 typedef bool (*ModuleWork)(Module *module, ModuleJob *job, GError **error);
 
 struct ModuleJob {

@@ -2,8 +2,8 @@
 
 /* Opening, and everything about PINs.
  *
- * PINs go to C_Login straight from locked memory; PKCS11_login would keep a copy. Logging out makes all private
- * objects' handles invalid, and so happens with nobody else inside the module. */
+ * PINs go to C_Login straight from locked memory; PKCS11_login would keep a copy. Logging out makes all
+ * private objects' handles invalid, and so happens with nobody else inside the module. */
 
 #include "daemon/token/pkcs11-token.h"
 #include <openssl/crypto.h>
@@ -47,7 +47,8 @@ static void log_out(Pkcs11Token *token)
     (void)token->module->functions->C_Logout(token->session);
 }
 
-/* A PIN that was accepted before, presented again because the token was re-opened: never when tries are short. */
+/* A PIN that was accepted before, presented again because the token was re-opened: never when tries are
+ * short. */
 static void log_in_again(Pkcs11Token *token, CK_FLAGS flags)
 {
     int retries = pkcs11_pin_retries(token->module, flags);
@@ -70,7 +71,8 @@ static bool find_slot(Pkcs11Token *token, CK_TOKEN_INFO *ret_info, GError **erro
 {
     if (token->module->functions && module_find_slot(token->module, token->serial, &token->slot_id, ret_info))
         return true;
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "Token %s is gone; plug it in again", token->serial);
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "Token %s is gone; plug it in again",
+                token->serial);
     return false;
 }
 
@@ -161,7 +163,8 @@ bool pkcs11_session_open(Pkcs11Token *token, Session *ret_session, GError **erro
     if (!take_idle(token, &handle) &&
         !module_check(open_session(token, &handle), error, "No session with token %s", token->serial))
         return false;
-    *ret_session = (Session){.functions = token->module->functions, .handle = handle, .serial = token->serial};
+    *ret_session =
+        (Session){.functions = token->module->functions, .handle = handle, .serial = token->serial};
     return true;
 }
 
@@ -244,12 +247,14 @@ static bool may_try(Pkcs11Token *token, bool insist, GError **error)
         return true;
     if (retries == 0)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
-                    "The PIN of token %s is blocked; unblock it with its security officer PIN", token->serial);
-    else
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
-                    "Token %s has few PIN tries left, so the stored PIN was not tried; give the PIN yourself with: "
-                    "iothsmctl pin set",
+                    "The PIN of token %s is blocked; unblock it with its security officer PIN",
                     token->serial);
+    else
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
+            "Token %s has few PIN tries left, so the stored PIN was not tried; give the PIN yourself with: "
+            "iothsmctl pin set",
+            token->serial);
     return false;
 }
 
@@ -384,13 +389,13 @@ static void pkcs11_free(Backend *backend)
         g_thread_unref(g_thread_new("pkcs11-close", close_when_let_in, token));
 }
 
-#define PKCS11_CLASS(name)                                                                                          \
-    {                                                                                                               \
-        .kind = name, .threads = 0, .free = pkcs11_free, .probe = pkcs11_probe, .login = pkcs11_login,              \
-        .logout = pkcs11_logout, .change_pin = pkcs11_change_pin, .unblock_pin = pkcs11_unblock_pin,                \
-        .generate_key = pkcs11_generate_key, .import_key = pkcs11_import_key,                                       \
-        .write_certificate = pkcs11_write_certificate, .clear_slot = pkcs11_clear_slot,                             \
-        .open_key = pkcs11_open_key, .close_key = pkcs11_close_key                                                  \
+#define PKCS11_CLASS(name)                                                                                   \
+    {                                                                                                        \
+        .kind = name, .threads = 0, .free = pkcs11_free, .probe = pkcs11_probe, .login = pkcs11_login,       \
+        .logout = pkcs11_logout, .change_pin = pkcs11_change_pin, .unblock_pin = pkcs11_unblock_pin,         \
+        .generate_key = pkcs11_generate_key, .import_key = pkcs11_import_key,                                \
+        .write_certificate = pkcs11_write_certificate, .clear_slot = pkcs11_clear_slot,                      \
+        .open_key = pkcs11_open_key, .close_key = pkcs11_close_key                                           \
     }
 
 Backend *pkcs11_token_new(Module *module, const char *serial)

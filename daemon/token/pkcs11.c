@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A PKCS#11 module as a source of tokens: a thread that loads it and looks, and the list of the tokens that were
- * reported, which is compared with what the thread saw. */
+/* A PKCS#11 module as a source of tokens: a thread that loads it and looks, and the list of the tokens that
+ * were reported, which is compared with what the thread saw. */
 
 #include "daemon/token/pkcs11-source.h"
 #include "daemon/token/pkcs11-token.h"
@@ -139,8 +139,8 @@ void pkcs11_source_submit(Source *source, ModuleJob *job)
 {
     g_autoptr(GError) error = NULL;
     Look *look = look_new(source, job);
-    look->submitted = worker_submit(look->source->worker, look_run, look, look_let_go, WORKER_NO_DEADLINE, NULL,
-                                    look_done, look, &error);
+    look->submitted = worker_submit(look->source->worker, look_run, look, look_let_go, WORKER_NO_DEADLINE,
+                                    NULL, look_done, look, &error);
     if (!look->submitted)
         reject(look, g_steal_pointer(&error));
 }

@@ -166,10 +166,8 @@ SlotState slot_state(const Slot *slot)
 const char *slot_state_to_string(SlotState state)
 {
     static const char *const names[] = {
-        [SLOT_STATE_KEY_ONLY] = "key-only",
-        [SLOT_STATE_PROVISIONED] = "provisioned",
-        [SLOT_STATE_ATTESTATION] = "attestation",
-        [SLOT_STATE_CERTIFICATE_ONLY] = "certificate-only",
+        [SLOT_STATE_KEY_ONLY] = "key-only",       [SLOT_STATE_PROVISIONED] = "provisioned",
+        [SLOT_STATE_ATTESTATION] = "attestation", [SLOT_STATE_CERTIFICATE_ONLY] = "certificate-only",
         [SLOT_STATE_MISMATCH] = "mismatch",
     };
     return names[state];
@@ -245,16 +243,22 @@ bool slot_use_key(Slot *slot, SlotKeyFunc work, void *data, GDestroyNotify free_
     if (!slot->token->worker || !slot->listed) {
         if (free_data)
             free_data(data);
-        g_set_error(error, IOTHSM_ERROR, slot->token->worker ? IOTHSM_ERROR_SLOT_EMPTY : IOTHSM_ERROR_TOKEN_GONE,
+        g_set_error(error, IOTHSM_ERROR,
+                    slot->token->worker ? IOTHSM_ERROR_SLOT_EMPTY : IOTHSM_ERROR_TOKEN_GONE,
                     "Slot %s of token %s is gone", slot->info->name, token_serial(slot->token));
         return false;
     }
     KeyUse *use = g_new0(KeyUse, 1);
-    *use = (KeyUse){.slot = slot_ref(slot), .driver = driver_ref(slot->token->driver),
-                    .name = g_strdup(slot->info->name), .work = work, .data = data, .free_data = free_data,
-                    .done = done, .userdata = userdata};
-    return worker_submit(slot->token->worker, key_use_run, use, key_use_free, deadline, cancellable, key_use_done,
-                         use, error);
+    *use = (KeyUse){.slot = slot_ref(slot),
+                    .driver = driver_ref(slot->token->driver),
+                    .name = g_strdup(slot->info->name),
+                    .work = work,
+                    .data = data,
+                    .free_data = free_data,
+                    .done = done,
+                    .userdata = userdata};
+    return worker_submit(slot->token->worker, key_use_run, use, key_use_free, deadline, cancellable,
+                         key_use_done, use, error);
 }
 
 static bool run_write_certificate(Act *act, GCancellable *cancelled, GError **error)

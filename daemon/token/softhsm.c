@@ -22,14 +22,15 @@ bool softhsm_prepare(const char *state_directory, GError **error)
                                             "slots.removable = false\n",
                                             tokens);
     if (g_mkdir_with_parents(tokens, 0700) < 0 || chmod(tokens, 0700) < 0) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "The folder %s for SoftHSM2's tokens can't be made: %s",
-                    tokens, g_strerror(errno));
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
+                    "The folder %s for SoftHSM2's tokens can't be made: %s", tokens, g_strerror(errno));
         return false;
     }
     if (!state_file_write(file, text, strlen(text), error))
         return false;
     if (!g_setenv("SOFTHSM2_CONF", file, FALSE)) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "SOFTHSM2_CONF can't be set: %s", g_strerror(errno));
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED, "SOFTHSM2_CONF can't be set: %s",
+                    g_strerror(errno));
         return false;
     }
     return true;
@@ -41,12 +42,14 @@ static bool find_free_slot(const Module *module, CK_SLOT_ID *ret_slot, GError **
     CK_TOKEN_INFO info;
     for (unsigned int i = 0; i < module->n_slots; i++) {
         CK_SLOT_ID slot = PKCS11_get_slotid_from_slot(&module->slots[i]);
-        if (module->functions->C_GetTokenInfo(slot, &info) == CKR_OK && !(info.flags & CKF_TOKEN_INITIALIZED)) {
+        if (module->functions->C_GetTokenInfo(slot, &info) == CKR_OK &&
+            !(info.flags & CKF_TOKEN_INITIALIZED)) {
             *ret_slot = slot;
             return true;
         }
     }
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED, "SoftHSM2 has no free slot for another token");
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED,
+                "SoftHSM2 has no free slot for another token");
     return false;
 }
 
@@ -57,7 +60,8 @@ static bool set_first_pin(const Module *module, CK_SLOT_ID slot, const ModuleJob
     CK_RV result = functions->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session);
     if (!module_check(result, error, "The new SoftHSM2 token can't be opened"))
         return false;
-    result = functions->C_Login(session, CKU_SO, (CK_UTF8CHAR *)secret_data(job->so_pin), secret_size(job->so_pin));
+    result = functions->C_Login(session, CKU_SO, (CK_UTF8CHAR *)secret_data(job->so_pin),
+                                secret_size(job->so_pin));
     if (result == CKR_OK) {
         result = functions->C_InitPIN(session, (CK_UTF8CHAR *)secret_data(job->pin), secret_size(job->pin));
         (void)functions->C_Logout(session);
@@ -93,7 +97,8 @@ static bool check_request(const Source *source, const char *label, const Secret 
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED, "Only SoftHSM2 tokens can be made here");
     else if (!label[0] || strlen(label) > 32 || !g_utf8_validate(label, -1, NULL))
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "A token's label has 1 to 32 bytes of UTF-8");
-    else if (secret_size(so_pin) < 4 || secret_size(so_pin) > 255 || secret_size(pin) < 4 || secret_size(pin) > 255)
+    else if (secret_size(so_pin) < 4 || secret_size(so_pin) > 255 || secret_size(pin) < 4 ||
+             secret_size(pin) > 255)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
                     "SoftHSM2 wants 4 to 255 bytes for the PIN and the security officer PIN");
     else
@@ -106,8 +111,12 @@ void softhsm_create_token(Source *source, const char *label, Secret *so_pin, Sec
 {
     GError *error = NULL;
     ModuleJob *job = g_new0(ModuleJob, 1);
-    *job = (ModuleJob){.work = create, .label = g_strdup(label), .so_pin = secret_ref(so_pin), .pin = secret_ref(pin),
-                       .text_done = done, .userdata = userdata};
+    *job = (ModuleJob){.work = create,
+                       .label = g_strdup(label),
+                       .so_pin = secret_ref(so_pin),
+                       .pin = secret_ref(pin),
+                       .text_done = done,
+                       .userdata = userdata};
     if (check_request(source, label, so_pin, pin, &error))
         pkcs11_source_submit(source, job);
     else
@@ -175,13 +184,17 @@ void softhsm_delete_token(Source *source, const char *serial, DoneFunc done, voi
         ModuleJob *job = g_new0(ModuleJob, 1);
         *job = (ModuleJob){.done = done, .userdata = userdata};
         pkcs11_source_reject(source, job,
-                             g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED, "Token %s can't be deleted: %s",
-                                         serial, failure ? failure->message : "it is no SoftHSM2 token"));
+                             g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+                                         "Token %s can't be deleted: %s", serial,
+                                         failure ? failure->message : "it is no SoftHSM2 token"));
         return;
     }
     Deletion *deletion = g_new0(Deletion, 1);
-    *deletion = (Deletion){.source = source, .serial = g_strdup(serial), .too_long = g_cancellable_new(),
-                           .done = done, .userdata = userdata};
+    *deletion = (Deletion){.source = source,
+                           .serial = g_strdup(serial),
+                           .too_long = g_cancellable_new(),
+                           .done = done,
+                           .userdata = userdata};
     deletion->timer = g_timeout_add_seconds(DELETE_SECONDS_MAX, on_too_long, deletion);
     g_subprocess_communicate_utf8_async(process, NULL, deletion->too_long, on_deleted, deletion);
 }

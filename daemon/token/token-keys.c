@@ -31,7 +31,8 @@ static char *choose_slot(const Token *token, const char *wanted, GError **error)
     return NULL;
 }
 
-static Act *key_act_new(Token *token, ActRunFunc run, const KeyOptions *options, TextDoneFunc done, void *userdata)
+static Act *key_act_new(Token *token, ActRunFunc run, const KeyOptions *options, TextDoneFunc done,
+                        void *userdata)
 {
     Act *act = act_new(token, run);
     if (options) {
@@ -46,7 +47,8 @@ static Act *key_act_new(Token *token, ActRunFunc run, const KeyOptions *options,
 
 static KeyOptions options_of(const Act *act)
 {
-    return (KeyOptions){.pin_policy = act->pin_policy, .touch_policy = act->touch_policy, .label = act->label};
+    return (KeyOptions){
+        .pin_policy = act->pin_policy, .touch_policy = act->touch_policy, .label = act->label};
 }
 
 static bool run_generate(Act *act, GCancellable *cancelled, GError **error)
@@ -78,8 +80,8 @@ static bool run_import(Act *act, GCancellable *cancelled, GError **error)
     return key && backend->class->import_key(backend, act->slot, key, &options, error);
 }
 
-void token_import_key(Token *token, const char *slot, Secret *pem, Secret *passphrase, const KeyOptions *options,
-                      GCancellable *cancellable, TextDoneFunc done, void *userdata)
+void token_import_key(Token *token, const char *slot, Secret *pem, Secret *passphrase,
+                      const KeyOptions *options, GCancellable *cancellable, TextDoneFunc done, void *userdata)
 {
     g_autoptr(GError) error = NULL;
     Act *act = key_act_new(token, run_import, options, done, userdata);

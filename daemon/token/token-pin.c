@@ -2,10 +2,10 @@
 
 /* A token's PIN: the one place that hands one to a backend.
  *
- * The rule that all of it serves: no PIN reaches a token twice after the token refused it, and none reaches it
- * unasked but the stored one, once, when the token appears. What a token refused is noted before anything else
- * happens; the store keeps it over restarts. Everything here but the last functions runs on the worker, since the
- * store reads and writes files. */
+ * The rule that all of it serves: no PIN reaches a token twice after the token refused it, and none reaches
+ * it unasked but the stored one, once, when the token appears. What a token refused is noted before anything
+ * else happens; the store keeps it over restarts. Everything here but the last functions runs on the worker,
+ * since the store reads and writes files. */
 
 #include "daemon/error.h"
 #include "daemon/token/token-private.h"
@@ -18,8 +18,8 @@ static bool check_pin(const Secret *pin, const char *what, GError **error)
     gsize size = secret_size(pin);
     if (size > 0 && size <= PIN_SIZE_MAX && memchr(secret_data(pin), '\0', size) == NULL)
         return true;
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "The %s has to be 1 to %d bytes long, without a zero byte",
-                what, PIN_SIZE_MAX);
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                "The %s has to be 1 to %d bytes long, without a zero byte", what, PIN_SIZE_MAX);
     return false;
 }
 
@@ -29,13 +29,14 @@ static char *officer_name(const Act *act)
     return g_strconcat(act->driver->serial, ".so", NULL);
 }
 
-static bool refused_before(const Act *act, const char *name, const Secret *pin, const char *what, GError **error)
+static bool refused_before(const Act *act, const char *name, const Secret *pin, const char *what,
+                           GError **error)
 {
     if (!pin_store_was_refused(act->driver->store, name, pin))
         return false;
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
-                "Token %s has refused this %s before; it was not tried again, so no try was lost", act->driver->serial,
-                what);
+                "Token %s has refused this %s before; it was not tried again, so no try was lost",
+                act->driver->serial, what);
     return true;
 }
 
@@ -44,7 +45,8 @@ static void note_refusal(Act *act, const char *name, const Secret *pin)
 {
     g_autoptr(GError) error = NULL;
     if (!pin_store_note_refused(act->driver->store, name, pin, &error))
-        act->note = g_strdup_printf("The token refused the PIN, and that could not be noted: %s", error->message);
+        act->note =
+            g_strdup_printf("The token refused the PIN, and that could not be noted: %s", error->message);
 }
 
 static bool login(Act *act, Secret *pin, bool insist, GError **error)
@@ -138,10 +140,11 @@ void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancel
     act->done = done;
     act->userdata = userdata;
     if (persist && !pin_store_can_persist(token->driver->store))
-        act_refuse(act, g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                                    "The PIN of token %s can't be kept on disk, as this service has no sealing "
-                                    "key; give it without keeping it",
-                                    token->driver->serial));
+        act_refuse(act,
+                   g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                               "The PIN of token %s can't be kept on disk, as this service has no sealing "
+                               "key; give it without keeping it",
+                               token->driver->serial));
     else
         act_submit(act, cancellable);
 }
@@ -187,8 +190,8 @@ static bool run_change_pin(Act *act, GCancellable *cancelled, GError **error)
     return false;
 }
 
-void token_change_pin(Token *token, Secret *old_pin, Secret *new_pin, GCancellable *cancellable, DoneFunc done,
-                      void *userdata)
+void token_change_pin(Token *token, Secret *old_pin, Secret *new_pin, GCancellable *cancellable,
+                      DoneFunc done, void *userdata)
 {
     Act *act = act_new(token, run_change_pin);
     act->operation = g_strdup("changing the PIN");

@@ -2,8 +2,8 @@
 
 /* The token's life, what is known of it, and how an act comes back from the worker.
  *
- * With several threads two acts can read the token at nearly the same time and be handed back in the other order.
- * Each probe has a number, and what an older probe saw never replaces what a newer one did. */
+ * With several threads two acts can read the token at nearly the same time and be handed back in the other
+ * order. Each probe has a number, and what an older probe saw never replaces what a newer one did. */
 
 #include "daemon/error.h"
 #include "daemon/token/token-private.h"
@@ -26,7 +26,8 @@ void driver_unref(Driver *driver)
     g_free(driver);
 }
 
-Token *token_new(Backend *backend, const char *serial, Source *source, PinStore *store, const TokenEvents *events)
+Token *token_new(Backend *backend, const char *serial, Source *source, PinStore *store,
+                 const TokenEvents *events)
 {
     Token *token = g_new0(Token, 1);
     token->references = 1;
@@ -179,8 +180,8 @@ Act *act_new(Token *token, ActRunFunc run)
     return act;
 }
 
-/* The last moment of an act, on the main thread. One that was given up while its thread went on has its results
- * taken over here: what the token holds now is true, whoever waited for it. */
+/* The last moment of an act, on the main thread. One that was given up while its thread went on has its
+ * results taken over here: what the token holds now is true, whoever waited for it. */
 static void act_free(void *data)
 {
     Act *act = data;
@@ -270,16 +271,16 @@ void act_submit(Act *act, GCancellable *cancellable)
     Token *token = act->token;
     g_autoptr(GError) error = NULL;
     if (!token->worker) {
-        act_refuse(act, g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "Token %s is gone; plug it in again",
-                                    token->driver->serial));
+        act_refuse(act, g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE,
+                                    "Token %s is gone; plug it in again", token->driver->serial));
         return;
     }
     for (guint i = 0; act->slot && i < token->acts->len; i++) {
         const Act *other = g_ptr_array_index(token->acts, i);
         if (g_strcmp0(other->slot, act->slot) == 0) {
             act_refuse(act, g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_BUSY,
-                                        "Slot %s of token %s is in use: %s; try again when that is over", act->slot,
-                                        token->driver->serial, other->operation));
+                                        "Slot %s of token %s is in use: %s; try again when that is over",
+                                        act->slot, token->driver->serial, other->operation));
             return;
         }
     }
@@ -287,8 +288,8 @@ void act_submit(Act *act, GCancellable *cancellable)
         g_ptr_array_add(token->acts, act);
         token_changed(token);
     }
-    act->submitted = worker_submit(token->worker, act_thread, act, act_let_go, WORKER_NO_DEADLINE, cancellable,
-                                   act_done, act, &error);
+    act->submitted = worker_submit(token->worker, act_thread, act, act_let_go, WORKER_NO_DEADLINE,
+                                   cancellable, act_done, act, &error);
     if (!act->submitted)
         act_refuse(act, g_steal_pointer(&error));
 }
@@ -353,10 +354,10 @@ TokenState token_state(const Token *token)
 const char *token_state_to_string(TokenState state)
 {
     static const char *const names[] = {
-        [TOKEN_STATE_STARTING] = "starting",         [TOKEN_STATE_READY] = "ready",
-        [TOKEN_STATE_BUSY] = "busy",                 [TOKEN_STATE_TOUCH_NEEDED] = "touch-needed",
-        [TOKEN_STATE_DRAINING] = "draining",         [TOKEN_STATE_HELD] = "held",
-        [TOKEN_STATE_FAILED] = "failed",             [TOKEN_STATE_GONE] = "gone",
+        [TOKEN_STATE_STARTING] = "starting", [TOKEN_STATE_READY] = "ready",
+        [TOKEN_STATE_BUSY] = "busy",         [TOKEN_STATE_TOUCH_NEEDED] = "touch-needed",
+        [TOKEN_STATE_DRAINING] = "draining", [TOKEN_STATE_HELD] = "held",
+        [TOKEN_STATE_FAILED] = "failed",     [TOKEN_STATE_GONE] = "gone",
     };
     return names[state];
 }
@@ -402,8 +403,9 @@ PinState token_pin_state(const Token *token)
 const char *pin_state_to_string(PinState state)
 {
     static const char *const names[] = {
-        [PIN_STATE_NOT_NEEDED] = "not-needed", [PIN_STATE_MISSING] = "missing", [PIN_STATE_FACTORY] = "factory",
-        [PIN_STATE_SET] = "set",               [PIN_STATE_WRONG] = "wrong",     [PIN_STATE_BLOCKED] = "blocked",
+        [PIN_STATE_NOT_NEEDED] = "not-needed", [PIN_STATE_MISSING] = "missing",
+        [PIN_STATE_FACTORY] = "factory",       [PIN_STATE_SET] = "set",
+        [PIN_STATE_WRONG] = "wrong",           [PIN_STATE_BLOCKED] = "blocked",
     };
     return names[state];
 }

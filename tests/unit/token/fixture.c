@@ -203,8 +203,8 @@ void assert_signs(Slot *slot, EVP_PKEY *public_key)
     Signed made = {0};
     g_autoptr(GError) error = NULL;
     g_auto(Ending) signed_ = {0};
-    bool submitted = slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &signed_,
-                                  &error);
+    bool submitted = slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done,
+                                  &signed_, &error);
     g_assert_no_error(error);
     g_assert_true(submitted);
     ending_ok(&signed_);

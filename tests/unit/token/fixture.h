@@ -3,8 +3,8 @@
 
 /* A source with its tokens, as the manager would hold them, and the asynchronous calls made to wait. */
 
-#include "daemon/token/slot.h"
 #include "daemon/error.h"
+#include "daemon/token/slot.h"
 #include "tests/support/support.h"
 
 typedef struct Fixture {
@@ -13,7 +13,7 @@ typedef struct Fixture {
     Source *source;
     GPtrArray *tokens; /* Token */
     guint changed, slots_added, slots_removed, slots_changed;
-    bool busy_seen;    /* an operation was shown */
+    bool busy_seen; /* an operation was shown */
 } Fixture;
 
 /* Takes |source|, starts it, and starts every token it reports. */

@@ -17,8 +17,12 @@ static Source *fake(const char *specs)
 
 static void test_bad_descriptions_are_refused(void)
 {
-    static const char *const specs[] = {"fake:", "fake:label=x", "fake:serial=1,colour=red", "fake:serial",
-                                        "fake:serial=1,threads=many", "fake:serial=1;fake:delay-ms=-1,serial=2"};
+    static const char *const specs[] = {"fake:",
+                                        "fake:label=x",
+                                        "fake:serial=1,colour=red",
+                                        "fake:serial",
+                                        "fake:serial=1,threads=many",
+                                        "fake:serial=1;fake:delay-ms=-1,serial=2"};
     for (gsize i = 0; i < G_N_ELEMENTS(specs); i++) {
         g_autoptr(GError) error = NULL;
         g_assert_null(fake_source_new(specs[i], &error));
@@ -109,7 +113,8 @@ int main(int argc, char **argv)
     g_test_add_func("/fake/several-tokens-are-described", test_several_tokens_are_described);
     g_test_add_func("/fake/keys-survive-being-unplugged", test_keys_survive_being_unplugged);
     g_test_add_func("/fake/delay-is-felt", test_delay_is_felt);
-    g_test_add_func("/fake/as-many-calls-run-as-there-are-threads", test_as_many_calls_run_as_there_are_threads);
+    g_test_add_func("/fake/as-many-calls-run-as-there-are-threads",
+                    test_as_many_calls_run_as_there_are_threads);
     g_test_add_func("/fake/ordered-failures-end", test_ordered_failures_end);
     return g_test_run();
 }

@@ -50,7 +50,8 @@ static void test_every_form_of_every_type_is_read(void)
             const char *passphrase = form % 2 ? "pass phrase" : NULL;
             if (form >= 2 && g_str_equal(types[i], "ed25519"))
                 continue; /* has no traditional form */
-            g_autofree char *pem = form < 2 ? test_key_pem(key, passphrase) : traditional_pem(key, passphrase);
+            g_autofree char *pem =
+                form < 2 ? test_key_pem(key, passphrase) : traditional_pem(key, passphrase);
             g_autoptr(GError) error = NULL;
             g_autoptr(EVP_PKEY) read = parse(pem, passphrase, &error);
             g_assert_no_error(error);

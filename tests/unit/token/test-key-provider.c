@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The token behind the callback is a software key, so each signature can be checked with what OpenSSL itself, and
- * the openssl command, think of it. */
+/* The token behind the callback is a software key, so each signature can be checked with what OpenSSL itself,
+ * and the openssl command, think of it. */
 
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
@@ -29,7 +29,8 @@ static bool soft_sign(void *data, KeyOperation operation, const unsigned char *i
     SoftToken *token = data;
     g_atomic_int_inc(&token->calls);
     if (token->fail) {
-        key_provider_explain(g_error_new_literal(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "the token was unplugged"));
+        key_provider_explain(
+            g_error_new_literal(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "the token was unplugged"));
         return false;
     }
     if (token->pretend) {
@@ -43,7 +44,8 @@ static bool soft_sign(void *data, KeyOperation operation, const unsigned char *i
     }
     g_autoptr(EVP_PKEY_CTX) signer = EVP_PKEY_CTX_new_from_pkey(NULL, token->key, NULL);
     return EVP_PKEY_sign_init(signer) > 0 &&
-           (operation != KEY_OPERATION_RSA_BLOCK || EVP_PKEY_CTX_set_rsa_padding(signer, RSA_NO_PADDING) > 0) &&
+           (operation != KEY_OPERATION_RSA_BLOCK ||
+            EVP_PKEY_CTX_set_rsa_padding(signer, RSA_NO_PADDING) > 0) &&
            EVP_PKEY_sign(signer, signature, size, input, input_size) > 0;
 }
 
@@ -126,14 +128,15 @@ static void test_cms_is_signed(void)
             g_autoptr(BIO) content = BIO_new_mem_buf("content", 7);
             g_autoptr(CMS_ContentInfo) cms = CMS_sign(certificate, key, NULL, content, flags);
             g_assert_nonnull(cms);
-            g_assert_cmpint(CMS_verify(cms, NULL, NULL, NULL, NULL, CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY), ==, 1);
+            g_assert_cmpint(CMS_verify(cms, NULL, NULL, NULL, NULL, CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY),
+                            ==, 1);
             g_assert_cmpint(token.calls, ==, 1);
         }
     }
 }
 
-static bool sign_pss(EVP_PKEY *key, const EVP_MD *digest, const EVP_MD *mgf1, int salt, unsigned char *signature,
-                     size_t *size)
+static bool sign_pss(EVP_PKEY *key, const EVP_MD *digest, const EVP_MD *mgf1, int salt,
+                     unsigned char *signature, size_t *size)
 {
     g_autoptr(EVP_MD_CTX) signer = EVP_MD_CTX_new();
     EVP_PKEY_CTX *settings = NULL;
@@ -282,8 +285,10 @@ int main(int argc, char **argv)
     g_test_add_func("/key-provider/certificates-requests-and-crls-are-signed",
                     test_certificates_requests_and_crls_are_signed);
     g_test_add_func("/key-provider/cms-is-signed", test_cms_is_signed);
-    g_test_add_func("/key-provider/pss-has-the-salt-that-was-asked-for", test_pss_has_the_salt_that_was_asked_for);
-    g_test_add_func("/key-provider/asking-for-the-length-does-not-sign", test_asking_for_the_length_does_not_sign);
+    g_test_add_func("/key-provider/pss-has-the-salt-that-was-asked-for",
+                    test_pss_has_the_salt_that_was_asked_for);
+    g_test_add_func("/key-provider/asking-for-the-length-does-not-sign",
+                    test_asking_for_the_length_does_not_sign);
     g_test_add_func("/key-provider/a-refusal-keeps-the-tokens-words", test_a_refusal_keeps_the_tokens_words);
     g_test_add_func("/key-provider/a-signature-of-impossible-length-is-refused",
                     test_a_signature_of_impossible_length_is_refused);

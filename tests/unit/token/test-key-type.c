@@ -20,9 +20,9 @@ static void test_spellings_of_pkcs11_tool_are_understood(void)
     static const struct {
         const char *text;
         KeyType type;
-    } cases[] = {{"rsa:2048", KEY_TYPE_RSA2048},          {"RSA:4096", KEY_TYPE_RSA4096},
-                 {"EC:prime256v1", KEY_TYPE_P256},        {"ec:secp384r1", KEY_TYPE_P384},
-                 {"EC:edwards25519", KEY_TYPE_ED25519},   {"P521", KEY_TYPE_P521}};
+    } cases[] = {{"rsa:2048", KEY_TYPE_RSA2048},        {"RSA:4096", KEY_TYPE_RSA4096},
+                 {"EC:prime256v1", KEY_TYPE_P256},      {"ec:secp384r1", KEY_TYPE_P384},
+                 {"EC:edwards25519", KEY_TYPE_ED25519}, {"P521", KEY_TYPE_P521}};
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         KeyType read = N_KEY_TYPES;
         g_assert_true(key_type_from_string(cases[i].text, &read, NULL));
@@ -32,7 +32,8 @@ static void test_spellings_of_pkcs11_tool_are_understood(void)
 
 static void test_other_names_are_refused_with_the_list(void)
 {
-    static const char *const names[] = {"", "rsa", "rsa1024", "rsa2048 ", "EC:secp256k1", "x25519", "\xff\xfe"};
+    static const char *const names[] = {"",       "rsa",     "rsa1024", "rsa2048 ", "EC:secp256k1",
+                                        "x25519", "\xff\xfe"};
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autoptr(GError) error = NULL;
         KeyType untouched = KEY_TYPE_P521;
@@ -76,7 +77,8 @@ int main(int argc, char **argv)
     g_test_add_func("/key-type/names-are-read-back", test_names_are_read_back);
     g_test_add_func("/key-type/spellings-of-pkcs11-tool-are-understood",
                     test_spellings_of_pkcs11_tool_are_understood);
-    g_test_add_func("/key-type/other-names-are-refused-with-the-list", test_other_names_are_refused_with_the_list);
+    g_test_add_func("/key-type/other-names-are-refused-with-the-list",
+                    test_other_names_are_refused_with_the_list);
     g_test_add_func("/key-type/keys-are-recognised", test_keys_are_recognised);
     g_test_add_func("/key-type/other-keys-are-unsupported", test_other_keys_are_unsupported);
     return g_test_run();

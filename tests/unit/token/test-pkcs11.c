@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* PKCS#11 tokens against SoftHSM2 itself. The process has a SoftHSM2 configuration of its own, and each test makes
- * its own token, so that none sees another's. */
+/* PKCS#11 tokens against SoftHSM2 itself. The process has a SoftHSM2 configuration of its own, and each test
+ * makes its own token, so that none sees another's. */
 
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/pkcs11-token.h"
@@ -86,7 +86,8 @@ static void test_bad_token_requests_are_refused(void)
     g_auto(Ending) bad_pin = {0};
     g_auto(Ending) unknown = {0};
     softhsm_create_token(fixture->source, "", good, good, ending_text, &no_label);
-    softhsm_create_token(fixture->source, "123456789012345678901234567890123", good, good, ending_text, &long_label);
+    softhsm_create_token(fixture->source, "123456789012345678901234567890123", good, good, ending_text,
+                         &long_label);
     softhsm_create_token(fixture->source, "x", good, short_pin, ending_text, &bad_pin);
     softhsm_delete_token(fixture->source, "0123456789abcdef", ending_done, &unknown);
     ending_fails(&no_label, IOTHSM_ERROR_INVALID);
@@ -130,9 +131,10 @@ static void test_every_type_is_generated_and_signs(void)
     g_assert_cmpuint(fixture->slots_added, ==, N_KEY_TYPES);
     g_assert_cmpstr(token_free_slots(token)[0], ==, "08");
 
-    g_autofree char *listed = test_run((const char *const[]){"pkcs11-tool", "--module", module_path, "--token-label",
-                                                             "Types", "-O", "--login", "--pin", PIN, NULL},
-                                       NULL, 0);
+    g_autofree char *listed =
+        test_run((const char *const[]){"pkcs11-tool", "--module", module_path, "--token-label", "Types", "-O",
+                                       "--login", "--pin", PIN, NULL},
+                 NULL, 0);
     g_assert_nonnull(strstr(listed, "sensitive, always sensitive, never extractable, local"));
     g_assert_null(strstr(listed, "decrypt,"));
     delete_token(fixture, serial);
@@ -236,7 +238,8 @@ static void test_certificate_replaces_the_old_one(void)
         g_assert_cmpint(slot_state(slot), ==, SLOT_STATE_PROVISIONED);
         g_assert_cmpuint(fixture->slots_changed, ==, changes + 1);
     }
-    g_autofree char *listed = TEST_RUN("pkcs11-tool", "--module", module_path, "--token-label", "Certificate", "-O");
+    g_autofree char *listed =
+        TEST_RUN("pkcs11-tool", "--module", module_path, "--token-label", "Certificate", "-O");
     char *first = strstr(listed, "Certificate Object");
     g_assert_nonnull(first);
     g_assert_null(strstr(first + 1, "Certificate Object"));
@@ -267,8 +270,8 @@ static void test_slots_are_seen_without_the_pin(void)
 
     Signed made = {0};
     g_auto(Ending) refused = {0};
-    g_assert_true(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &refused,
-                               NULL));
+    g_assert_true(
+        slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &refused, NULL));
     ending_fails(&refused, IOTHSM_ERROR_PIN_REQUIRED);
     g_auto(Ending) not_made = {0};
     token_generate_key(token, "", KEY_TYPE_P256, NULL, NULL, ending_text, &not_made);
@@ -363,9 +366,9 @@ static void test_objects_of_other_programs_are_named(void)
     g_autofree char *imported = TEST_RUN("softhsm2-util", "--import", file, "--token", "Foreign", "--label",
                                          "long id", "--id", "0102030405060708090a0b0c", "--pin", PIN);
     g_autofree char *made =
-        test_run((const char *const[]){"pkcs11-tool", "--module", module_path, "--token-label", "Foreign", "--login",
-                                       "--pin", PIN, "--keypairgen", "--key-type", "EC:secp384r1", "--label",
-                                       "no id here", NULL},
+        test_run((const char *const[]){"pkcs11-tool", "--module", module_path, "--token-label", "Foreign",
+                                       "--login", "--pin", PIN, "--keypairgen", "--key-type", "EC:secp384r1",
+                                       "--label", "no id here", NULL},
                  NULL, 0);
     fixture_reload(fixture);
     g_auto(Ending) refreshed = {0};
@@ -448,8 +451,8 @@ static void on_streamed(const GError *error, void *data)
 static void stream_next(Stream *stream)
 {
     g_autoptr(GError) error = NULL;
-    g_assert_true(slot_use_key(stream->slot, sign_message, &stream->now, NULL, WORKER_NO_DEADLINE, NULL, on_streamed,
-                               stream, &error));
+    g_assert_true(slot_use_key(stream->slot, sign_message, &stream->now, NULL, WORKER_NO_DEADLINE, NULL,
+                               on_streamed, stream, &error));
     g_assert_no_error(error);
 }
 
@@ -490,8 +493,8 @@ static void test_no_request_fails_because_of_a_reload(void)
         g_autoptr(GError) error = NULL;
         g_autoptr(GSubprocess) other =
             round % 2 == 0 ? g_subprocess_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE, &error, "softhsm2-util",
-                                              "--init-token", "--free", "--label", "Other process", "--so-pin",
-                                              SO_PIN, "--pin", PIN, NULL)
+                                              "--init-token", "--free", "--label", "Other process",
+                                              "--so-pin", SO_PIN, "--pin", PIN, NULL)
                            : g_subprocess_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE, &error, "softhsm2-util",
                                               "--delete-token", "--token", "Other process", NULL);
         g_assert_no_error(error);
@@ -597,9 +600,10 @@ static void test_stored_pin_stays_back_when_the_flags_warn(void)
     ending_ok(&set);
     g_autofree char *directory = g_strdup(fixture->directory);
     fixture_free(g_steal_pointer(&fixture));
-    g_autofree char *wrong = test_run((const char *const[]){"pkcs11-tool", "--module", module_path, "--token-label",
-                                                            "Warned", "--login", "--pin", "000000", "-O", NULL},
-                                      NULL, -1);
+    g_autofree char *wrong =
+        test_run((const char *const[]){"pkcs11-tool", "--module", module_path, "--token-label", "Warned",
+                                       "--login", "--pin", "000000", "-O", NULL},
+                 NULL, -1);
 
     g_autoptr(Fixture) other = fixture_new_in(pkcs11_source_new(module_path, false), directory, true);
     Token *token = fixture_token(other, serial);
@@ -638,8 +642,8 @@ static void test_tokens_are_kept_where_nobody_else_reads(void)
     g_assert_cmpstr(g_getenv("SOFTHSM2_CONF"), ==, file);
 }
 
-/* SoftHSM2 2.6.1 loses 37 bytes at each Ed25519 signature. Leaks are told by who allocated, so the module stays
- * loaded (main) and stacks are walked through libraries without frame pointers. */
+/* SoftHSM2 2.6.1 loses 37 bytes at each Ed25519 signature. Leaks are told by who allocated, so the module
+ * stays loaded (main) and stacks are walked through libraries without frame pointers. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
@@ -687,12 +691,14 @@ int main(int argc, char **argv)
                     test_sealed_pin_opens_the_token_at_the_next_start);
     g_test_add_func("/pkcs11/objects-of-other-programs-are-named", test_objects_of_other_programs_are_named);
     g_test_add_func("/pkcs11/certificates-and-cms-are-signed", test_certificates_and_cms_are_signed);
-    g_test_add_func("/pkcs11/no-request-fails-because-of-a-reload", test_no_request_fails_because_of_a_reload);
+    g_test_add_func("/pkcs11/no-request-fails-because-of-a-reload",
+                    test_no_request_fails_because_of_a_reload);
     g_test_add_func("/pkcs11/signing-goes-on-while-slots-change", test_signing_goes_on_while_slots_change);
     g_test_add_func("/pkcs11/lost-sessions-are-opened-again", test_lost_sessions_are_opened_again);
     g_test_add_func("/pkcs11/tries-left-are-read-from-the-flags", test_tries_left_are_read_from_the_flags);
     g_test_add_func("/pkcs11/stored-pin-stays-back-when-the-flags-warn",
                     test_stored_pin_stays_back_when_the_flags_warn);
-    g_test_add_func("/pkcs11/tokens-are-kept-where-nobody-else-reads", test_tokens_are_kept_where_nobody_else_reads);
+    g_test_add_func("/pkcs11/tokens-are-kept-where-nobody-else-reads",
+                    test_tokens_are_kept_where_nobody_else_reads);
     return g_test_run();
 }

@@ -92,8 +92,8 @@ static void test_cleared_slot_refuses_and_outlives(void)
     g_autoptr(GError) error = NULL;
     Signed made;
     Ending unused = {0};
-    g_assert_false(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &unused,
-                                &error));
+    g_assert_false(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done,
+                                &unused, &error));
     g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY);
 }
 
@@ -123,11 +123,11 @@ static void test_full_queue_and_deadline_are_answers(void)
     g_auto(Ending) late = {0};
     guint freed = 0;
     fake_source_hold(fixture->source, "F1", true);
-    g_assert_true(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &first,
-                               NULL));
+    g_assert_true(
+        slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &first, NULL));
     test_wait_for(is_held, fixture->source, 20);
-    g_assert_true(slot_use_key(slot, never_run, &freed, count_free, g_get_monotonic_time() + 1000, NULL, ending_done,
-                               &late, NULL));
+    g_assert_true(slot_use_key(slot, never_run, &freed, count_free, g_get_monotonic_time() + 1000, NULL,
+                               ending_done, &late, NULL));
     ending_fails(&late, IOTHSM_ERROR_TIMED_OUT);
     g_assert_cmpuint(freed, ==, 1);
 
@@ -135,8 +135,8 @@ static void test_full_queue_and_deadline_are_answers(void)
     g_autoptr(GCancellable) all = g_cancellable_new();
     Ending *waiting = g_new0(Ending, 5000);
     guint accepted = 0;
-    while (accepted < 5000 && slot_use_key(slot, never_run, &freed, count_free, WORKER_NO_DEADLINE, all, ending_done,
-                                           &waiting[accepted], &error))
+    while (accepted < 5000 && slot_use_key(slot, never_run, &freed, count_free, WORKER_NO_DEADLINE, all,
+                                           ending_done, &waiting[accepted], &error))
         accepted++;
     g_assert_cmpuint(accepted, ==, 4096);
     g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_BUSY);
@@ -163,8 +163,8 @@ static void test_the_tokens_reason_reaches_who_wanted_the_signature(void)
     Signed made = {0};
     g_auto(Ending) refused = {0};
     fake_source_fail_next(fixture->source, "F1", 1, IOTHSM_ERROR_TOUCH_TIMEOUT);
-    g_assert_true(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &refused,
-                               NULL));
+    g_assert_true(
+        slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &refused, NULL));
     ending_fails(&refused, IOTHSM_ERROR_TOUCH_TIMEOUT);
     assert_signs(slot, NULL);
 }
@@ -180,8 +180,8 @@ static void test_pin_lost_meanwhile_is_noticed(void)
     ending_ok(&forgotten);
     Signed made = {0};
     g_auto(Ending) refused = {0};
-    g_assert_true(slot_use_key(token_find_slot(token, name), sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL,
-                               ending_done, &refused, NULL));
+    g_assert_true(slot_use_key(token_find_slot(token, name), sign_message, &made, NULL, WORKER_NO_DEADLINE,
+                               NULL, ending_done, &refused, NULL));
     ending_fails(&refused, IOTHSM_ERROR_PIN_REQUIRED);
     g_assert_cmpuint(slot_signatures(token_find_slot(token, name)), ==, 0);
     g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_MISSING);

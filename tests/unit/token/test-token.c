@@ -30,7 +30,8 @@ static void test_a_refused_pin_is_not_tried_again(void)
     g_autofree char *directory = test_directory();
     for (int start = 0; start < 2; start++) {
         /* The second round is after a restart: the note is on disk. */
-        g_autoptr(Fixture) fixture = fixture_new_in(fake("fake:serial=F1,pin=123456,retries=8"), directory, true);
+        g_autoptr(Fixture) fixture =
+            fixture_new_in(fake("fake:serial=F1,pin=123456,retries=8"), directory, true);
         Token *token = fixture_token(fixture, "F1");
         for (int round = 0; round < 3; round++) {
             g_auto(Ending) refused = {0};
@@ -180,8 +181,8 @@ static void test_a_gone_token_answers_everything(void)
     Signed made = {0};
     g_auto(Ending) running = {0};
     g_auto(Ending) generating = {0};
-    g_assert_true(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &running,
-                               NULL));
+    g_assert_true(
+        slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &running, NULL));
     token_generate_key(token, "", KEY_TYPE_P256, NULL, NULL, ending_text, &generating);
     fake_source_unplug(fixture->source, "F1");
     ending_fails(&running, IOTHSM_ERROR_TOKEN_GONE);
@@ -194,8 +195,8 @@ static void test_a_gone_token_answers_everything(void)
 
     g_autoptr(GError) error = NULL;
     Ending unused = {0};
-    g_assert_false(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &unused,
-                                &error));
+    g_assert_false(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done,
+                                &unused, &error));
     g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE);
     g_autoptr(Secret) secret = secret_of("1234");
     Ending endings[9] = {0};
@@ -282,9 +283,12 @@ int main(int argc, char **argv)
                     test_the_stored_pin_is_presented_once_at_the_start);
     g_test_add_func("/token/the-stored-pin-stays-back-when-tries-are-short",
                     test_the_stored_pin_stays_back_when_tries_are_short);
-    g_test_add_func("/token/a-pin-is-not-kept-without-a-sealing-key", test_a_pin_is_not_kept_without_a_sealing_key);
-    g_test_add_func("/token/impossible-pins-do-not-reach-the-token", test_impossible_pins_do_not_reach_the_token);
-    g_test_add_func("/token/a-changed-pin-replaces-the-sealed-one", test_a_changed_pin_replaces_the_sealed_one);
+    g_test_add_func("/token/a-pin-is-not-kept-without-a-sealing-key",
+                    test_a_pin_is_not_kept_without_a_sealing_key);
+    g_test_add_func("/token/impossible-pins-do-not-reach-the-token",
+                    test_impossible_pins_do_not_reach_the_token);
+    g_test_add_func("/token/a-changed-pin-replaces-the-sealed-one",
+                    test_a_changed_pin_replaces_the_sealed_one);
     g_test_add_func("/token/a-token-that-cannot-be-read-is-failed-and-heals",
                     test_a_token_that_cannot_be_read_is_failed_and_heals);
     g_test_add_func("/token/a-gone-token-answers-everything", test_a_gone_token_answers_everything);
