@@ -98,7 +98,8 @@ static const char *certificate_complaint(GTlsCertificateFlags flags)
         return "its certificate was revoked";
     if (flags & G_TLS_CERTIFICATE_INSECURE)
         return "its certificate uses an algorithm that is not secure any more";
-    return "its certificate does not verify under the roots that this machine trusts (see TlsCa= in iothsmd.conf)";
+    return "its certificate does not verify under the roots that this machine trusts (see TlsCa= in "
+           "iothsmd.conf)";
 }
 
 char *https_describe_failure(SoupMessage *message, const GError *error)

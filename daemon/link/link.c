@@ -337,7 +337,8 @@ static gboolean on_network_settled(void *userdata)
     return G_SOURCE_REMOVE;
 }
 
-/* One change of the network is many events. "Not available" means nothing: a machine with loopback only says so. */
+/* One change of the network is many events. "Not available" means nothing: a machine with loopback only says
+ * so. */
 static void on_network_changed(GNetworkMonitor *network, gboolean available, void *userdata)
 {
     Link *link = userdata;

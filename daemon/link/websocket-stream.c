@@ -151,7 +151,8 @@ static void parse_on_thread(WebsocketStream *stream, GBytes *text)
                       job, &error))
         stream->parsing++;
     else
-        end_because(stream, SOUP_WEBSOCKET_CLOSE_GOING_AWAY, "the platform sends faster than this machine reads");
+        end_because(stream, SOUP_WEBSOCKET_CLOSE_GOING_AWAY,
+                    "the platform sends faster than this machine reads");
 }
 
 static void on_message(SoupWebsocketConnection *connection, int type, GBytes *text, void *userdata)

@@ -22,7 +22,8 @@ static void on_token_changed(Token *token, void *userdata)
 {
     Agent *agent = userdata;
     for (guint i = 0; agent->link && i < token_slots(token)->len; i++) {
-        Authority *authority = authority_set_of_slot(agent->authorities, g_ptr_array_index(token_slots(token), i));
+        Authority *authority =
+            authority_set_of_slot(agent->authorities, g_ptr_array_index(token_slots(token), i));
         if (authority && token_state(token) == TOKEN_STATE_READY)
             link_authority_changed(agent->link, authority);
     }
@@ -72,15 +73,15 @@ static void on_link_changed(Link *link, void *userdata)
 {
 }
 
-static void on_signed(Link *link, Authority *authority, const char *siguuid, const char *kind, const char *result,
-                      void *userdata)
+static void on_signed(Link *link, Authority *authority, const char *siguuid, const char *kind,
+                      const char *result, void *userdata)
 {
     Agent *agent = userdata;
     g_ptr_array_add(agent->signed_requests, g_strdup(siguuid));
 }
 
-static void on_denied(Link *link, Authority *authority, const char *siguuid, const char *kind, const char *reason,
-                      void *userdata)
+static void on_denied(Link *link, Authority *authority, const char *siguuid, const char *kind,
+                      const char *reason, void *userdata)
 {
     Agent *agent = userdata;
     g_ptr_array_add(agent->denied_requests, g_strdup_printf("%s: %s", siguuid, reason));

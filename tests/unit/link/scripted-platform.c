@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The other end of everything in daemon/link. It uses the daemon's own envelope functions; that those agree with the
- * openssl command is what test-envelope is for. */
+/* The other end of everything in daemon/link. It uses the daemon's own envelope functions; that those agree
+ * with the openssl command is what test-envelope is for. */
 
 #include "tests/unit/link/scripted-platform.h"
 
@@ -56,9 +56,11 @@ static char *right_answer(ScriptedPlatform *self, JsonObject *request)
     X509_free(self->agent);
     self->agent = message->signer;
     g_autofree char *channel = scripted_platform_channel(thumbprint);
-    g_autofree char *inner = g_strdup_printf(
-        "{\"channel_id\":\"%s\",\"websocket\":{\"url\":\"%s\",\"token\":\"token-%u\",\"expires\":%" G_GINT64_FORMAT "}}",
-        channel, self->websocket_url ? self->websocket_url : self->link->url, self->bootstraps, self->expires);
+    g_autofree char *inner =
+        g_strdup_printf("{\"channel_id\":\"%s\",\"websocket\":{\"url\":\"%s\",\"token\":\"token-%u\","
+                        "\"expires\":%" G_GINT64_FORMAT "}}",
+                        channel, self->websocket_url ? self->websocket_url : self->link->url,
+                        self->bootstraps, self->expires);
     g_autoptr(GBytes) plain = g_bytes_new(inner, strlen(inner));
     g_autoptr(GError) error = NULL;
     g_autofree char *encrypted = envelope_encrypt(plain, message->signer, &error);
@@ -89,6 +91,18 @@ static void on_bootstrap(SoupServer *server, SoupServerMessage *message, const c
     g_autoptr(JsonObject) request = parse(body->data, (gsize)body->length);
     g_autofree char *answer = self->body ? g_strdup(self->body) : right_answer(self, request);
     respond(message, self->status, answer);
+    if (self->holds) {
+        g_ptr_array_add(self->held, g_object_ref(message));
+        soup_server_message_pause(message);
+    }
+}
+
+void scripted_platform_release(ScriptedPlatform *self)
+{
+    self->holds = false;
+    for (guint i = 0; i < self->held->len; i++)
+        soup_server_message_unpause(g_ptr_array_index(self->held, i));
+    g_ptr_array_set_size(self->held, 0);
 }
 
 static void on_crl(SoupServer *server, SoupServerMessage *message, const char *path, GHashTable *query,
@@ -104,7 +118,8 @@ static void on_crl(SoupServer *server, SoupServerMessage *message, const char *p
     g_autoptr(GBytes) inner = envelope_inflate(deflated, 1024 * 1024, &error);
     g_assert_no_error(error);
     g_ptr_array_add(self->crls, g_strndup(g_bytes_get_data(inner, NULL), g_bytes_get_size(inner)));
-    respond(message, self->crl_status, self->crl_body ? self->crl_body : "{\"success\":true,\"message\":\"ok\"}");
+    respond(message, self->crl_status,
+            self->crl_body ? self->crl_body : "{\"success\":true,\"message\":\"ok\"}");
 }
 
 ScriptedPlatform *scripted_platform_new(void)
@@ -116,6 +131,7 @@ ScriptedPlatform *scripted_platform_new(void)
     self->authorities = X509_STORE_new();
     self->crls = g_ptr_array_new_with_free_func(g_free);
     self->expires = 3600;
+    self->held = g_ptr_array_new_with_free_func(g_object_unref);
     soup_server_add_handler(self->link->server, "/api/public/getiotconnectiondata", on_bootstrap, self, NULL);
     soup_server_add_handler(self->link->server, "/api/public/delivercrl", on_crl, self, NULL);
     return self;
@@ -127,6 +143,7 @@ void scripted_platform_free(ScriptedPlatform *self)
     X509_STORE_free(self->authorities);
     X509_free(self->agent);
     g_ptr_array_unref(self->crls);
+    g_ptr_array_unref(self->held);
     g_free(self->url);
     g_free(self);
 }
@@ -144,8 +161,8 @@ static char *smime_of(ScriptedPlatform *self, const ScriptedMessage *message)
     g_autoptr(GBytes) layer = g_bytes_new(content, strlen(content));
     const Signer *by = platform_signer(message->signed_by);
     if (g_str_equal(message->type, "signature request")) {
-        g_autoptr(GBytes) deflated = message->plaintext ? g_bytes_ref(message->plaintext)
-                                                        : envelope_deflate(layer, &error);
+        g_autoptr(GBytes) deflated =
+            message->plaintext ? g_bytes_ref(message->plaintext) : envelope_deflate(layer, &error);
         g_assert_no_error(error);
         g_autofree char *encrypted = envelope_encrypt(deflated, self->agent, &error);
         g_assert_no_error(error);
@@ -171,7 +188,8 @@ void scripted_platform_send(ScriptedPlatform *self, const ScriptedMessage *messa
     json_object_set_string_member(frame, "op", "message");
     json_object_set_string_member(frame, "channel", message->channel);
     json_object_set_string_member(frame, "id", id);
-    json_object_set_string_member(frame, "publisher", message->publisher ? message->publisher : PLATFORM_PUBLISHER);
+    json_object_set_string_member(frame, "publisher",
+                                  message->publisher ? message->publisher : PLATFORM_PUBLISHER);
     json_object_set_int_member(frame, "age", message->age_ms);
     json_object_set_object_member(frame, "message", envelope);
     g_autofree char *text = json_object_to_text(frame);

@@ -25,6 +25,8 @@ typedef struct ScriptedPlatform {
     const char *signed_by;     /* signers.h; NULL: platform */
     const char *websocket_url; /* instead of the right one */
     gint64 expires;            /* seconds */
+    bool holds;                /* answers wait for scripted_platform_release */
+    GPtrArray *held;           /* SoupServerMessage */
 
     /* The script of the CRL upload, and what came. */
     guint crl_status;
@@ -36,6 +38,9 @@ ScriptedPlatform *scripted_platform_new(void);
 void scripted_platform_free(ScriptedPlatform *platform);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ScriptedPlatform, scripted_platform_free)
 void scripted_platform_believe(ScriptedPlatform *platform, X509 *ca);
+
+/* Answers what was held, and holds no more. */
+void scripted_platform_release(ScriptedPlatform *platform);
 
 /* The channel id of the CA with |thumbprint|. Transfer full. */
 char *scripted_platform_channel(const char *thumbprint);

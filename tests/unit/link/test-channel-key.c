@@ -13,8 +13,9 @@ static void renewal_is_due_below_five_minutes_and_before_the_beginning(void)
 {
     const gint64 begin = 1795218638;
     g_autoptr(EVP_PKEY) key = test_key("p256");
-    g_autoptr(X509) certificate = test_certificate(
-        &(TestCertificate){.subject = "CN=x", .not_before = begin, .not_after = begin + 900}, key, NULL, NULL);
+    g_autoptr(X509) certificate =
+        test_certificate(&(TestCertificate){.subject = "CN=x", .not_before = begin, .not_after = begin + 900},
+                         key, NULL, NULL);
     const gint64 end = begin + 900;
     g_assert_false(channel_certificate_is_usable(certificate, begin - 1));
     g_assert_true(channel_certificate_is_usable(certificate, begin));
@@ -86,8 +87,7 @@ static void who_waits_is_told_when_the_token_goes(void)
 {
     g_autoptr(ScriptedPlatform) platform = scripted_platform_new();
     g_autoptr(Agent) agent = agent_new(platform, "fake:serial=F1");
-    g_autoptr(Authority) authority =
-        authority_ref(agent_provision(agent, platform, "F1", "p256", "One"));
+    g_autoptr(Authority) authority = authority_ref(agent_provision(agent, platform, "F1", "p256", "One"));
     agent_wait_link(authority, AUTHORITY_CONNECTED);
     g_autoptr(EVP_PKEY) pkey = test_new_key("rsa2048");
     g_autoptr(ChannelKey) key = channel_key_new(authority, pkey);

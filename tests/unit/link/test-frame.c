@@ -22,8 +22,9 @@ static Frame *must_parse(const char *text)
 
 static void each_operation_is_read(void)
 {
-    g_autoptr(Frame) welcome = must_parse("{'op':'welcome','platform':'p','channels':[{'id':'a','ok':true,'missed':true},"
-                                          "{'id':'b','ok':false,'reason':'bad-token'}]}");
+    g_autoptr(Frame) welcome =
+        must_parse("{'op':'welcome','platform':'p','channels':[{'id':'a','ok':true,'missed':true},"
+                   "{'id':'b','ok':false,'reason':'bad-token'}]}");
     const FrameChannel *row = g_ptr_array_index(welcome->channels, 0);
     g_assert_true(row->ok && row->missed);
     row = g_ptr_array_index(welcome->channels, 1);
@@ -49,9 +50,11 @@ static void each_operation_is_read(void)
 
 static void ages_are_kept_in_range(void)
 {
-    g_autoptr(Frame) negative = must_parse("{'op':'message','channel':'c','id':'9','publisher':'p','age':-5,'message':{}}");
+    g_autoptr(Frame) negative =
+        must_parse("{'op':'message','channel':'c','id':'9','publisher':'p','age':-5,'message':{}}");
     g_assert_cmpint(negative->message->age_ms, ==, 0);
-    g_autoptr(Frame) huge = must_parse("{'op':'message','channel':'c','id':'9','publisher':'p','age':99999999999999,'message':{}}");
+    g_autoptr(Frame) huge = must_parse(
+        "{'op':'message','channel':'c','id':'9','publisher':'p','age':99999999999999,'message':{}}");
     g_assert_cmpint(huge->message->age_ms, >, 0);
     g_assert_cmpint(huge->message->age_ms, <, G_MAXINT64 / 1000000);
 }
@@ -74,7 +77,8 @@ static void what_lacks_something_is_refused_by_name(void)
         {"{'op':'message','channel':'c','publisher':'p','age':0,'message':{}}", "id is missing"},
         {"{'op':'message','channel':'c','id':'1','age':0,'message':{}}", "publisher is missing"},
         {"{'op':'message','channel':'c','id':'1','publisher':'p','message':{}}", "age is missing"},
-        {"{'op':'message','channel':'c','id':'1','publisher':'p','age':'0','message':{}}", "age is not a number"},
+        {"{'op':'message','channel':'c','id':'1','publisher':'p','age':'0','message':{}}",
+         "age is not a number"},
         {"{'op':'message','channel':'c','id':'1','publisher':'p','age':0}", "message is missing"},
         {"{'op':'message','channel':'c','id':'1','publisher':'p','age':0,'message':'{}'}", "message is not"},
         {"{'op':'published'}", "seq is missing"},
@@ -118,13 +122,14 @@ static void our_frames_are_json_whatever_the_names_are(void)
     g_assert_no_error(error);
     g_assert_cmpstr(json_object_get_string_member(object, "channel"), ==, "a\"b\\c\n");
     g_assert_cmpint(json_object_get_int_member(object, "seq"), ==, 3);
-    g_assert_cmpstr(json_object_get_string_member(json_object_get_object_member(object, "message"), "type"), ==,
-                    "signature response");
+    g_assert_cmpstr(json_object_get_string_member(json_object_get_object_member(object, "message"), "type"),
+                    ==, "signature response");
 
     const FrameSubscription channels[] = {{"c1", "t1", NULL}, {"c2", "t2", "5"}};
     g_autofree char *hello = frame_hello("u", "iothsm/1", channels, 2);
     g_assert_cmpstr(hello, ==,
-                    "{\"op\":\"hello\",\"uuid\":\"u\",\"agent\":\"iothsm/1\",\"channels\":[{\"id\":\"c1\",\"token\":\"t1\"},"
+                    "{\"op\":\"hello\",\"uuid\":\"u\",\"agent\":\"iothsm/"
+                    "1\",\"channels\":[{\"id\":\"c1\",\"token\":\"t1\"},"
                     "{\"id\":\"c2\",\"token\":\"t2\",\"since\":\"5\"}]}");
 }
 

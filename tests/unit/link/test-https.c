@@ -34,7 +34,8 @@ static void reply_clear(Reply *reply)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Reply, reply_clear)
 
-static void post(SoupSession *session, const char *url, guint timeout, GCancellable *cancellable, Reply *reply)
+static void post(SoupSession *session, const char *url, guint timeout, GCancellable *cancellable,
+                 Reply *reply)
 {
     g_autoptr(GBytes) body = g_bytes_new_static("{\"a\":1}", 7);
     https_post(session, url, body, timeout, cancellable, on_reply, reply);
@@ -60,7 +61,8 @@ static void on_request(SoupServer *server, SoupServerMessage *message, const cha
         g_assert_true(g_str_has_prefix(agent, "iothsm/"));
         g_assert_cmpstr(soup_server_message_get_method(message), ==, "POST");
         g_assert_cmpstr(soup_server_message_get_request_body(message)->data, ==, "{\"a\":1}");
-        soup_server_message_set_response(message, "application/json", SOUP_MEMORY_STATIC, "{\"success\":true}", 16);
+        soup_server_message_set_response(message, "application/json", SOUP_MEMORY_STATIC,
+                                         "{\"success\":true}", 16);
     }
 }
 
@@ -72,8 +74,8 @@ static SoupServer *serve(GTlsCertificate *certificate, char **ret_base)
     if (certificate)
         soup_server_set_tls_certificate(server, certificate);
     soup_server_add_handler(server, NULL, on_request, NULL, NULL);
-    soup_server_listen_local(server, 0,
-                             SOUP_SERVER_LISTEN_IPV4_ONLY | (certificate ? SOUP_SERVER_LISTEN_HTTPS : 0), &error);
+    soup_server_listen_local(
+        server, 0, SOUP_SERVER_LISTEN_IPV4_ONLY | (certificate ? SOUP_SERVER_LISTEN_HTTPS : 0), &error);
     g_assert_no_error(error);
     GSList *uris = soup_server_get_uris(server);
     *ret_base = g_strdup_printf("http%s://127.0.0.1:%d", certificate ? "s" : "", g_uri_get_port(uris->data));
@@ -135,8 +137,8 @@ static GTlsCertificate *server_certificate(const char *directory, const char *sa
     g_autoptr(X509) ca = test_ca("TLS root", ca_key);
     g_autoptr(EVP_PKEY) key = test_new_key("rsa2048");
     const char *const extensions[] = {"subjectAltName", san, NULL};
-    g_autoptr(X509) certificate =
-        test_certificate(&(TestCertificate){.subject = "CN=server", .extensions = extensions}, key, ca, ca_key);
+    g_autoptr(X509) certificate = test_certificate(
+        &(TestCertificate){.subject = "CN=server", .extensions = extensions}, key, ca, ca_key);
     g_autofree char *certificate_pem = test_certificate_pem(certificate);
     g_autofree char *key_pem = test_key_pem(key, NULL);
     g_autofree char *both = g_strconcat(certificate_pem, key_pem, NULL);
@@ -214,10 +216,18 @@ static void plain_http_is_for_loopback_only(void)
     static const struct {
         const char *url;
         bool allowed;
-    } cases[] = {{"https://pkiaas.io", true},       {"http://127.0.0.1:1", true}, {"http://[::1]:1", true},
-                 {"http://localhost", true},        {"http://127.9.8.7", true},   {"http://pkiaas.io", false},
-                 {"http://127.0.0.1.example", false}, {"http://localhost.example", false}, {"file:///etc", false},
-                 {"https://", false},               {"", false},                  {"http://user@10.0.0.1", false}};
+    } cases[] = {{"https://pkiaas.io", true},
+                 {"http://127.0.0.1:1", true},
+                 {"http://[::1]:1", true},
+                 {"http://localhost", true},
+                 {"http://127.9.8.7", true},
+                 {"http://pkiaas.io", false},
+                 {"http://127.0.0.1.example", false},
+                 {"http://localhost.example", false},
+                 {"file:///etc", false},
+                 {"https://", false},
+                 {"", false},
+                 {"http://user@10.0.0.1", false}};
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
         if (https_url_is_allowed(cases[i].url, "https", "http", &error) != cases[i].allowed)

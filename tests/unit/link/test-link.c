@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The link from bootstrap to connected, and back: what is said of authorities, and when (protocol.md 1.9, W.4, W.5;
- * section 9, vector 7). */
+/* The link from bootstrap to connected, and back: what is said of authorities, and when (protocol.md 1.9,
+ * W.4, W.5; section 9, vector 7). */
 
 #include "daemon/error.h"
 #include "tests/unit/link/agent.h"
@@ -104,6 +104,20 @@ static bool has_bootstraps(void *userdata)
 static void wait_bootstraps(const ScriptedPlatform *platform, guint count)
 {
     test_wait_for(has_bootstraps, &(Bootstraps){platform, count}, 30);
+}
+
+static gboolean on_settled(void *flag)
+{
+    *(bool *)flag = true;
+    return G_SOURCE_REMOVE;
+}
+
+/* Long enough for what must not happen to happen. */
+static void let_settle(void)
+{
+    bool settled = false;
+    g_timeout_add(500, on_settled, &settled);
+    test_wait(&settled, 20);
 }
 
 static void strange_answers_are_told_in_words(void)
@@ -232,8 +246,8 @@ static void a_refused_token_leads_to_a_new_bootstrap(void)
     Authority *authority = provision(&scene, "One");
     agent_wait_link(authority, AUTHORITY_CONNECTED);
     g_autofree char *channel = scripted_platform_channel(authority_thumbprint(authority));
-    websocket_server_say(scene.platform->link, "{'op':'error','channel':'%s','code':'bad-token','reason':'expired'}",
-                         channel);
+    websocket_server_say(scene.platform->link,
+                         "{'op':'error','channel':'%s','code':'bad-token','reason':'expired'}", channel);
     agent_wait_link(authority, AUTHORITY_NOT_CONNECTED);
     agent_wait_link(authority, AUTHORITY_CONNECTED);
     g_assert_cmpuint(scene.platform->bootstraps, ==, 2);
@@ -251,7 +265,8 @@ static void an_expired_token_is_replaced_before_a_reconnect(void)
     gint64 expired = g_get_monotonic_time() + 1100 * 1000;
     while (g_get_monotonic_time() < expired)
         g_main_context_iteration(NULL, FALSE);
-    g_assert_cmpint(authority_link(authority), ==, AUTHORITY_CONNECTED); /* a running subscription is not cut by it */
+    g_assert_cmpint(authority_link(authority), ==,
+                    AUTHORITY_CONNECTED); /* a running subscription is not cut by it */
     soup_websocket_connection_close(scene.platform->link->connection, 1001, NULL);
     agent_wait_link(authority, AUTHORITY_NOT_CONNECTED);
     agent_wait_link(authority, AUTHORITY_CONNECTED);
@@ -272,6 +287,27 @@ static void authorities_share_one_connection(void)
         agent_wait_link(authorities[i], AUTHORITY_CONNECTED);
     g_assert_cmpuint(scene.platform->link->accepted, ==, 1);
     g_assert_cmpuint(link_connected(scene.agent->link), ==, 4);
+    close_scene(&scene);
+}
+
+static void eight_bootstraps_run_at_once_and_no_more(void)
+{
+    Scene scene;
+    Authority *authorities[11];
+    open_scene(&scene, "fake:serial=F1,slots=11");
+    scene.platform->holds = true;
+    for (guint i = 0; i < G_N_ELEMENTS(authorities); i++) {
+        g_autofree char *name = g_strdup_printf("CA %u", i);
+        authorities[i] = provision(&scene, name);
+    }
+    wait_bootstraps(scene.platform, 8);
+    let_settle();
+    g_assert_cmpuint(scene.platform->bootstraps, ==, 8);
+    g_assert_cmpint(link_state(scene.agent->link), ==, LINK_BOOTSTRAPPING);
+    scripted_platform_release(scene.platform);
+    for (guint i = 0; i < G_N_ELEMENTS(authorities); i++)
+        agent_wait_link(authorities[i], AUTHORITY_CONNECTED);
+    g_assert_cmpuint(scene.platform->bootstraps, ==, 11);
     close_scene(&scene);
 }
 
@@ -308,6 +344,7 @@ int main(int argc, char **argv)
     TEST(a_refused_token_leads_to_a_new_bootstrap);
     TEST(an_expired_token_is_replaced_before_a_reconnect);
     TEST(authorities_share_one_connection);
+    TEST(eight_bootstraps_run_at_once_and_no_more);
     TEST(an_unplugged_authority_leaves_its_channel);
     return g_test_run();
 }

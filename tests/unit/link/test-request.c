@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Requests from the message to the answer: what is signed once, what is refused in which words, and what is met with
- * silence (protocol.md 2, 4; section 7, rows 3, 4, 18 to 25, 28; section 9, vectors 8 and 10). */
+/* Requests from the message to the answer: what is signed once, what is refused in which words, and what is
+ * met with silence (protocol.md 2, 4; section 7, rows 3, 4, 18 to 25, 28; section 9, vectors 8 and 10). */
 
 #include "daemon/ca/name.h"
 #include "daemon/error.h"
@@ -65,7 +65,8 @@ static void send_content(Scene *scene, const char *siguuid, const char *signtype
 
 static void send_csr(Scene *scene, const char *siguuid)
 {
-    g_autofree char *content = g_strdup_printf("{'siguuid':'%s','request':{'csr':'%s'}}", siguuid, scene->csr);
+    g_autofree char *content =
+        g_strdup_printf("{'siguuid':'%s','request':{'csr':'%s'}}", siguuid, scene->csr);
     send_content(scene, siguuid, "csr", content, "");
 }
 
@@ -108,19 +109,21 @@ static void wait_answers(Scene *scene, guint wanted)
     test_wait_for(has_answers, &(Answers){scene, wanted}, 30);
 }
 
-/* --- the good way --------------------------------------------------------------------------------------------------- */
+/* --- the good way
+ * --------------------------------------------------------------------------------------------------- */
 
 static void an_offer_names_agent_caindex_and_siguuid(void)
 {
     Scene scene;
     open_scene(&scene);
-    g_autofree char *content = g_strdup_printf("{'serial':'%s','thumbprint':'%s','siguuid':'s-1'}",
-                                               authority_serial(scene.authority),
-                                               authority_thumbprint(scene.authority));
-    scripted_platform_send(scene.platform, &(ScriptedMessage){.type = "solicit signature",
-                                                              .channel = scene.channel,
-                                                              .content = content,
-                                                              .envelope = "'uuid':null,'siguuid':'s-1','ttl':5"});
+    g_autofree char *content =
+        g_strdup_printf("{'serial':'%s','thumbprint':'%s','siguuid':'s-1'}",
+                        authority_serial(scene.authority), authority_thumbprint(scene.authority));
+    scripted_platform_send(scene.platform,
+                           &(ScriptedMessage){.type = "solicit signature",
+                                              .channel = scene.channel,
+                                              .content = content,
+                                              .envelope = "'uuid':null,'siguuid':'s-1','ttl':5"});
     g_autoptr(JsonObject) offer = scripted_platform_offer(scene.platform, "s-1");
     g_assert_cmpstr(json_object_get_string_member(offer, "uuid"), ==, identity_uuid(scene.agent->identity));
     g_assert_cmpint(json_object_get_int_member(offer, "caindex"), ==, 0);
@@ -202,8 +205,11 @@ static void a_message_delivered_twice_meanwhile_is_answered_once(void)
     open_scene(&scene);
     fake_source_hold(scene.agent->source, "F1", true);
     g_autofree char *content = g_strdup_printf("{'siguuid':'r-1','request':{'csr':'%s'}}", scene.csr);
-    const ScriptedMessage message = {.type = "signature request", .channel = scene.channel, .content = content,
-                                     .envelope = "'siguuid':'r-1','signtype':'csr'", .id = "same"};
+    const ScriptedMessage message = {.type = "signature request",
+                                     .channel = scene.channel,
+                                     .content = content,
+                                     .envelope = "'siguuid':'r-1','signtype':'csr'",
+                                     .id = "same"};
     scripted_platform_send(scene.platform, &message);
     scripted_platform_send(scene.platform, &message);
     fake_source_hold(scene.agent->source, "F1", false);
@@ -214,7 +220,8 @@ static void a_message_delivered_twice_meanwhile_is_answered_once(void)
     close_scene(&scene);
 }
 
-/* --- refusals ------------------------------------------------------------------------------------------------------- */
+/* --- refusals
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void another_request_under_the_same_siguuid_is_refused(void)
 {
@@ -256,10 +263,10 @@ static void a_request_for_another_authority_is_refused(void)
         assert_refused(&scene, siguuid, cases[i].message);
     }
     /* The right one, with both. */
-    g_autofree char *right = g_strdup_printf("{'siguuid':'right','request':{'csr':'%s','ca':{'serial':'%s',"
-                                             "'thumbprint':'%s'}}}",
-                                             scene.csr, authority_serial(scene.authority),
-                                             authority_thumbprint(scene.authority));
+    g_autofree char *right =
+        g_strdup_printf("{'siguuid':'right','request':{'csr':'%s','ca':{'serial':'%s',"
+                        "'thumbprint':'%s'}}}",
+                        scene.csr, authority_serial(scene.authority), authority_thumbprint(scene.authority));
     send_content(&scene, "right", "csr", right, "'caindex':0");
     g_autofree char *text = answer(&scene, "right", true);
     g_assert_cmpuint(authority_denied(scene.authority), ==, G_N_ELEMENTS(cases));
@@ -337,12 +344,15 @@ static void strangers_and_echoes_are_met_with_silence(void)
     Scene scene;
     open_scene(&scene);
     g_autofree char *content = g_strdup_printf("{'siguuid':'r-0','request':{'csr':'%s'}}", scene.csr);
-    g_autofree char *solicit = g_strdup_printf("{'serial':'%s','thumbprint':'%s','siguuid':'s'}",
-                                               authority_serial(scene.authority),
-                                               authority_thumbprint(scene.authority));
+    g_autofree char *solicit =
+        g_strdup_printf("{'serial':'%s','thumbprint':'%s','siguuid':'s'}", authority_serial(scene.authority),
+                        authority_thumbprint(scene.authority));
     const char *own = identity_uuid(scene.agent->identity);
     const ScriptedMessage silent[] = {
-        {.type = "signature request", .content = content, .signed_by = "outsider", .envelope = "'signtype':'csr'"},
+        {.type = "signature request",
+         .content = content,
+         .signed_by = "outsider",
+         .envelope = "'signtype':'csr'"},
         {.type = "solicit signature", .content = solicit, .signed_by = "outsider"},
         {.type = "signature request", .content = content, .publisher = own, .envelope = "'signtype':'csr'"},
         {.type = "signature request", .content = content, .envelope = "'signtype':'csr','uuid':'another'"},
@@ -352,7 +362,9 @@ static void strangers_and_echoes_are_met_with_silence(void)
         {.type = "solicit signature", .content = "{'serial':'01','thumbprint':'02','siguuid':'s'}"},
         {.type = "solicit signature", .content = "{'siguuid':'s'}"},
         {.type = "solicit signature", .content = "certainly not JSON"},
-        {.type = "signature request", .content = "{'request':{}}", .envelope = "'siguuid':'x','signtype':'csr'"},
+        {.type = "signature request",
+         .content = "{'request':{}}",
+         .envelope = "'siguuid':'x','signtype':'csr'"},
     };
     for (guint i = 0; i < G_N_ELEMENTS(silent); i++) {
         ScriptedMessage message = silent[i];
@@ -374,18 +386,20 @@ static void strangers_and_echoes_are_met_with_silence(void)
     close_scene(&scene);
 }
 
-/* --- time and load -------------------------------------------------------------------------------------------------- */
+/* --- time and load
+ * -------------------------------------------------------------------------------------------------- */
 
 static void what_waited_longer_than_its_ttl_is_dropped(void)
 {
     Scene scene;
     open_scene(&scene);
     g_autofree char *content = g_strdup_printf("{'siguuid':'old','request':{'csr':'%s'}}", scene.csr);
-    scripted_platform_send(scene.platform, &(ScriptedMessage){.type = "signature request",
-                                                              .channel = scene.channel,
-                                                              .content = content,
-                                                              .envelope = "'siguuid':'old','signtype':'csr','ttl':60",
-                                                              .age_ms = 61000});
+    scripted_platform_send(scene.platform,
+                           &(ScriptedMessage){.type = "signature request",
+                                              .channel = scene.channel,
+                                              .content = content,
+                                              .envelope = "'siguuid':'old','signtype':'csr','ttl':60",
+                                              .age_ms = 61000});
     send_csr(&scene, "r-1");
     g_autofree char *text = answer(&scene, "r-1", true);
     agent_wait_denied(scene.agent, 1);
@@ -399,7 +413,8 @@ static bool is_one_held(void *userdata)
     return fake_source_held(userdata, "F1") == 1;
 }
 
-/* The token works on one request; the next one's time passes in the token's queue. What was started is finished. */
+/* The token works on one request; the next one's time passes in the token's queue. What was started is
+ * finished. */
 static void a_request_is_not_started_late_and_not_broken_off(void)
 {
     Scene scene;
@@ -487,7 +502,8 @@ static void a_failed_signature_is_not_the_answer_for_ever(void)
     close_scene(&scene);
 }
 
-/* Unplugged in the middle: the platform gets no answer, the daemon no trouble, and the request can come again. */
+/* Unplugged in the middle: the platform gets no answer, the daemon no trouble, and the request can come
+ * again. */
 static void an_unplugged_token_abandons_its_requests(void)
 {
     Scene scene;
@@ -512,7 +528,8 @@ static void an_unplugged_token_abandons_its_requests(void)
     close_scene(&scene);
 }
 
-/* --- answers and CRLs ----------------------------------------------------------------------------------------------- */
+/* --- answers and CRLs
+ * ----------------------------------------------------------------------------------------------- */
 
 static void an_answer_that_is_too_large_becomes_a_short_one(void)
 {
@@ -538,7 +555,8 @@ static void a_crl_is_delivered_before_it_is_confirmed(void)
     g_assert_cmpuint(scene.platform->crls->len, ==, 1);
     const char *inner = g_ptr_array_index(scene.platform->crls, 0);
     /* `success` is false here, whatever it means: the only value that the platform has ever seen. */
-    g_assert_true(g_str_has_prefix(inner, "{\"success\":false,\"siguuid\":\"c-1\",\"message\":\"-----BEGIN X509 CRL-----"));
+    g_assert_true(g_str_has_prefix(
+        inner, "{\"success\":false,\"siguuid\":\"c-1\",\"message\":\"-----BEGIN X509 CRL-----"));
     close_scene(&scene);
 }
 
@@ -560,7 +578,8 @@ static void a_crl_that_is_not_taken_is_a_failure(void)
     open_scene(&scene);
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *siguuid = g_strdup_printf("c-%u", i);
-        g_autofree char *content = g_strdup_printf("{'siguuid':'%s','request':{'database':'','days':30}}", siguuid);
+        g_autofree char *content =
+            g_strdup_printf("{'siguuid':'%s','request':{'database':'','days':30}}", siguuid);
         scene.platform->crl_status = cases[i].status;
         scene.platform->crl_body = cases[i].body;
         send_content(&scene, siguuid, "crl", content, "");

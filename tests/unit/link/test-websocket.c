@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The WebSocket transport against a server that misbehaves on demand (protocol.md W.2 to W.4). Time runs about a
- * hundred times faster than in the world. */
+/* The WebSocket transport against a server that misbehaves on demand (protocol.md W.2 to W.4). Time runs
+ * about a hundred times faster than in the world. */
 
 #include "daemon/error.h"
 #include "daemon/link/websocket.h"
@@ -26,8 +26,8 @@ static const WebsocketTimes FAST = {
     .slower_ms = 200,
 };
 
-/* What the transport said, in order, one word each: "state:connected" "subscribed:c1" "lost" "refused:c1:token"
- * "message:c1:5" "published" "too-large" "dropped". */
+/* What the transport said, in order, one word each: "state:connected" "subscribed:c1" "lost"
+ * "refused:c1:token" "message:c1:5" "published" "too-large" "dropped". */
 typedef struct Scene {
     WebsocketServer *server;
     Transport *transport;
@@ -61,8 +61,8 @@ static void on_subscribed(Transport *transport, const char *channel, bool missed
     hear(userdata, "subscribed:%s%s", channel, missed ? ":missed" : "");
 }
 
-static void on_refused(Transport *transport, const char *channel, TransportRefusal refusal, const char *reason,
-                       void *userdata)
+static void on_refused(Transport *transport, const char *channel, TransportRefusal refusal,
+                       const char *reason, void *userdata)
 {
     hear(userdata, "refused:%s:%s", channel, refusal == TRANSPORT_REFUSED_TOKEN ? "token" : "other");
 }
@@ -83,7 +83,8 @@ static void on_published(TransportOutcome outcome, const char *reason, void *use
     hear(userdata, "%s", names[outcome]);
 }
 
-static Transport *transport_to(Scene *scene, const char *url, const WebsocketTimes *times, guint64 message_size)
+static Transport *transport_to(Scene *scene, const char *url, const WebsocketTimes *times,
+                               guint64 message_size)
 {
     const TransportEvents events = {on_state, on_subscribed, on_refused, on_lost, on_message, scene};
     g_autoptr(GError) error = NULL;
@@ -168,7 +169,8 @@ static void connect_channel(Scene *scene, const char *channel)
     wait_heard(scene, subscribed, 1);
 }
 
-/* --- connecting --------------------------------------------------------------------------------------------------- */
+/* --- connecting
+ * --------------------------------------------------------------------------------------------------- */
 
 static void hello_names_the_agent_and_its_channels(void)
 {
@@ -197,7 +199,8 @@ static void nothing_is_said_of_a_channel_before_its_welcome(void)
     publish(&scene, "c1", "{}", G_MAXINT64);
     websocket_server_frame(scene.server, 0, "hello");
     g_assert_cmpuint(times_heard(&scene, "state:connected"), ==, 0);
-    websocket_server_say(scene.server, "{'op':'welcome','platform':'p','channels':[{'id':'c2','ok':true,'missed':true}]}");
+    websocket_server_say(scene.server,
+                         "{'op':'welcome','platform':'p','channels':[{'id':'c2','ok':true,'missed':true}]}");
     wait_heard(&scene, "subscribed:c2:missed", 1);
     g_assert_cmpuint(times_heard(&scene, "subscribed:c1"), ==, 0);
     publish(&scene, "c2", "{'a':1}", G_MAXINT64);
@@ -274,12 +277,14 @@ static void a_second_channel_is_subscribed_on_the_same_connection(void)
     g_assert_cmpuint(json_array_get_length(json_object_get_array_member(frame, "channels")), ==, 1);
     scene.transport->class->unsubscribe(scene.transport, "c1");
     frame = websocket_server_frame(scene.server, 2, "unsubscribe");
-    g_assert_cmpstr(json_array_get_string_element(json_object_get_array_member(frame, "channels"), 0), ==, "c1");
+    g_assert_cmpstr(json_array_get_string_element(json_object_get_array_member(frame, "channels"), 0), ==,
+                    "c1");
     g_assert_cmpuint(scene.server->accepted, ==, 1);
     close_scene(&scene);
 }
 
-/* --- losing -------------------------------------------------------------------------------------------------------- */
+/* --- losing
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void a_broken_connection_is_taken_back_and_made_again(void)
 {
@@ -296,8 +301,8 @@ static void a_broken_connection_is_taken_back_and_made_again(void)
     close_scene(&scene);
 }
 
-/* A peer that libsoup can't play: it shakes hands, welcomes c1, says |farewell| on its first connection, and never
- * another word, not even to a ping. */
+/* A peer that libsoup can't play: it shakes hands, welcomes c1, says |farewell| on its first connection, and
+ * never another word, not even to a ping. */
 typedef struct RawPeer {
     GSocketService *service;
     char *url;
@@ -306,7 +311,8 @@ typedef struct RawPeer {
     gint connections;
 } RawPeer;
 
-static const char raw_welcome[] = "{\"op\":\"welcome\",\"platform\":\"p\",\"channels\":[{\"id\":\"c1\",\"ok\":true}]}";
+static const char raw_welcome[] =
+    "{\"op\":\"welcome\",\"platform\":\"p\",\"channels\":[{\"id\":\"c1\",\"ok\":true}]}";
 
 /* The Sec-WebSocket-Accept for the handshake that comes in. Transfer full. */
 static char *read_handshake(GInputStream *input)
@@ -353,7 +359,8 @@ static gboolean on_raw_peer(GThreadedSocketService *service, GSocketConnection *
 
 static void raw_peer_start(RawPeer *peer, const char *farewell, gsize size)
 {
-    *peer = (RawPeer){.service = g_threaded_socket_service_new(4), .farewell = farewell, .farewell_size = size};
+    *peer =
+        (RawPeer){.service = g_threaded_socket_service_new(4), .farewell = farewell, .farewell_size = size};
     guint16 port = g_socket_listener_add_any_inet_port(G_SOCKET_LISTENER(peer->service), NULL, NULL);
     peer->url = g_strdup_printf("ws://127.0.0.1:%u/", port);
     g_signal_connect(peer->service, "run", G_CALLBACK(on_raw_peer), peer);
@@ -486,7 +493,8 @@ static void shutting_down_is_a_reconnect_after_a_while(void)
     close_scene(&scene);
 }
 
-/* --- frames -------------------------------------------------------------------------------------------------------- */
+/* --- frames
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void messages_keep_their_order_also_when_one_is_large(void)
 {
@@ -495,9 +503,10 @@ static void messages_keep_their_order_also_when_one_is_large(void)
     connect_channel(&scene, "c1");
     g_autofree char *large = g_strnfill(500 * 1000, 'x');
     for (guint i = 0; i < 40; i++)
-        websocket_server_say(scene.server,
-                             "{'op':'message','channel':'c1','id':'%u','publisher':'p','age':0,'message':{'m':'%s'}}",
-                             i, i % 5 == 0 ? large : "");
+        websocket_server_say(
+            scene.server,
+            "{'op':'message','channel':'c1','id':'%u','publisher':'p','age':0,'message':{'m':'%s'}}", i,
+            i % 5 == 0 ? large : "");
     wait_heard(&scene, "message:c1:39", 1);
     guint next = 0;
     for (guint i = 0; i < scene.heard->len; i++) {
@@ -516,8 +525,9 @@ static void messages_for_channels_that_are_not_open_are_ignored(void)
     websocket_server_say(scene.server,
                          "{'op':'message','channel':'other','id':'1','publisher':'p','age':0,'message':{}}");
     websocket_server_say(scene.server, "{'op':'tomorrow','channel':1}");
-    websocket_server_say(scene.server,
-                         "{'op':'message','channel':'c1','id':'2','publisher':'p','age':0,'message':{},'new':[]}");
+    websocket_server_say(
+        scene.server,
+        "{'op':'message','channel':'c1','id':'2','publisher':'p','age':0,'message':{},'new':[]}");
     wait_heard(&scene, "message:c1:2", 1);
     g_assert_cmpuint(times_heard(&scene, "message:other:1"), ==, 0);
     close_scene(&scene);
@@ -556,7 +566,8 @@ static void binary_and_too_large_messages_end_the_connection(void)
     close_scene(&scene);
 }
 
-/* --- publishing ------------------------------------------------------------------------------------------------------ */
+/* --- publishing
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void what_is_not_confirmed_is_sent_again_with_a_new_seq(void)
 {
@@ -575,7 +586,8 @@ static void what_is_not_confirmed_is_sent_again_with_a_new_seq(void)
     websocket_server_frame(scene.server, 3, "hello");
     frame = websocket_server_frame(scene.server, 4, "publish");
     g_assert_cmpint(json_object_get_int_member(frame, "seq"), ==, 1);
-    g_assert_cmpint(json_object_get_int_member(json_object_get_object_member(frame, "message"), "answer"), ==, 2);
+    g_assert_cmpint(json_object_get_int_member(json_object_get_object_member(frame, "message"), "answer"), ==,
+                    2);
     wait_heard(&scene, "published", 2);
     close_scene(&scene);
 }
@@ -630,7 +642,8 @@ static void bad_token_keeps_the_answer_for_the_next_token(void)
     scene.server->confirms = false;
     publish(&scene, "c1", "{}", G_MAXINT64);
     websocket_server_frame(scene.server, 1, "publish");
-    websocket_server_say(scene.server, "{'op':'error','seq':1,'channel':'c1','code':'bad-token','reason':'expired'}");
+    websocket_server_say(scene.server,
+                         "{'op':'error','seq':1,'channel':'c1','code':'bad-token','reason':'expired'}");
     wait_heard(&scene, "refused:c1:token", 1);
     scene.server->confirms = true;
     subscribe(&scene, "c1");

@@ -21,7 +21,7 @@ static void uuid_null_absent_and_own_are_for_us(void)
     static const struct {
         const char *text;
         bool ours;
-    } cases[] = {{"{}", true},           {"{'uuid':null}", true}, {"{'uuid':'" OWN "'}", true},
+    } cases[] = {{"{}", true},           {"{'uuid':null}", true},     {"{'uuid':'" OWN "'}", true},
                  {"{'uuid':''}", false}, {"{'uuid':'other'}", false}, {"{'uuid':7}", false},
                  {"{'uuid':[]}", false}};
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -65,7 +65,8 @@ static void only_our_caindex_or_none_matches(void)
 static gint64 seconds_left(const char *text, gint64 age_ms)
 {
     g_autoptr(JsonObject) envelope = object(text);
-    const TransportMessage message = {.envelope = envelope, .age_ms = age_ms, .received = 1000 * G_USEC_PER_SEC};
+    const TransportMessage message = {
+        .envelope = envelope, .age_ms = age_ms, .received = 1000 * G_USEC_PER_SEC};
     return wire_deadline(&message, 5) / G_USEC_PER_SEC - 1000;
 }
 
@@ -79,7 +80,7 @@ static void ttl_counts_from_the_publication(void)
 
 static void what_is_no_ttl_means_the_default(void)
 {
-    static const char *const cases[] = {"{}",          "{'ttl':0}",  "{'ttl':-1}", "{'ttl':'60'}",
+    static const char *const cases[] = {"{}",           "{'ttl':0}",   "{'ttl':-1}",  "{'ttl':'60'}",
                                         "{'ttl':null}", "{'ttl':[1]}", "{'ttl':true}"};
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++)
         g_assert_cmpint(seconds_left(cases[i], 0), ==, 5);

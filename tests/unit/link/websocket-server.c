@@ -79,8 +79,8 @@ WebsocketServer *websocket_server_new(const char *protocol)
 {
     WebsocketServer *self = listen_locally();
     char *protocols[] = {(char *)protocol, NULL};
-    soup_server_add_websocket_handler(self->server, "/link", NULL, protocol ? protocols : NULL, on_accepted, self,
-                                      NULL);
+    soup_server_add_websocket_handler(self->server, "/link", NULL, protocol ? protocols : NULL, on_accepted,
+                                      self, NULL);
     return self;
 }
 
