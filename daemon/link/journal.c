@@ -40,6 +40,7 @@ typedef struct Work {
     JournalFoundFunc found;
     DoneFunc done;
     void *userdata;
+    bool decided; /* the verdict is known before the thread sees it */
     /* result */
     JournalVerdict verdict;
     JournalRow row;
@@ -49,7 +50,8 @@ typedef struct Work {
 struct Journal {
     gint64 window;
     GMainContext *context;
-    GHashTable *since; /* main thread: channel to message id */
+    GHashTable *since;     /* main thread: channel to message id */
+    GHashTable *in_flight; /* main thread: request to its digest */
     GThread *thread;
     JournalStore *store; /* the thread's */
     gint64 newest_now;   /* the thread's: what look-ups say the time is */
@@ -117,7 +119,7 @@ static bool do_work(Journal *journal, Work *work)
     bool done = false;
     switch (work->kind) {
     case LOOK_UP:
-        done = look_up(journal, work);
+        done = work->decided || look_up(journal, work);
         break;
     case INTEND:
         done = journal_store_intend(journal->store, work->thumbprint, work->siguuid, work->digest,
@@ -190,10 +192,19 @@ static void fail_batch(GQueue *batch, const GError *error)
     }
 }
 
-static void deliver(Work *work)
+/* Both parts may hold anything but NUL; the length of the first tells them apart. Transfer full. */
+static char *request_key(const char *thumbprint, const char *siguuid)
+{
+    return g_strdup_printf("%zu %s %s", strlen(thumbprint), thumbprint, siguuid);
+}
+
+static void deliver(Journal *journal, Work *work)
 {
     if (work->found) {
         bool failed = work->error != NULL;
+        bool goes_on = !failed && (work->verdict == JOURNAL_NEW || work->verdict == JOURNAL_INTENDED);
+        if (!goes_on && !work->decided)
+            journal_release(journal, work->thumbprint, work->siguuid);
         work->found(failed ? JOURNAL_STALE : work->verdict, work->row.intent, work->row.answer, work->error,
                     work->userdata);
     } else if (work->done) {
@@ -214,9 +225,10 @@ static GQueue take_finished(Journal *journal)
 
 static gboolean on_delivery(gpointer userdata)
 {
-    GQueue finished = take_finished(userdata);
+    Journal *journal = userdata;
+    GQueue finished = take_finished(journal);
     while (!g_queue_is_empty(&finished))
-        deliver(g_queue_pop_head(&finished));
+        deliver(journal, g_queue_pop_head(&finished));
     return G_SOURCE_REMOVE;
 }
 
@@ -299,6 +311,8 @@ Journal *journal_open(const char *path, gint64 replay_window, GError **error)
     journal->window = replay_window;
     journal->context = g_main_context_ref_thread_default();
     journal->since = since;
+    journal->in_flight =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
     journal->since_dirty = new_since();
     journal->store = g_steal_pointer(&store);
     g_mutex_init(&journal->mutex);
@@ -334,6 +348,7 @@ void journal_close(Journal *journal)
     }
     journal_store_close(journal->store);
     g_hash_table_unref(journal->since);
+    g_hash_table_unref(journal->in_flight);
     g_hash_table_unref(journal->since_dirty);
     g_main_context_unref(journal->context);
     g_mutex_clear(&journal->mutex);
@@ -360,6 +375,20 @@ static void submit(Journal *journal, Work *work)
     g_mutex_unlock(&journal->mutex);
 }
 
+/* From here on, so that of two copies that come together only one gets through. */
+static void enter_flight(Journal *journal, Work *work)
+{
+    g_autofree char *key = request_key(work->thumbprint, work->siguuid);
+    g_autoptr(GBytes) digest = g_bytes_new(work->digest, JOURNAL_DIGEST_SIZE);
+    GBytes *other = g_hash_table_lookup(journal->in_flight, key);
+    if (other) {
+        work->decided = true;
+        work->verdict = g_bytes_equal(other, digest) ? JOURNAL_IN_FLIGHT : JOURNAL_CONFLICT;
+        return;
+    }
+    g_hash_table_insert(journal->in_flight, g_steal_pointer(&key), g_steal_pointer(&digest));
+}
+
 void journal_look_up(Journal *journal, const char *thumbprint, const char *siguuid, const guint8 digest[32],
                      gint64 signing_time, gint64 now, JournalFoundFunc found, void *userdata)
 {
@@ -368,7 +397,14 @@ void journal_look_up(Journal *journal, const char *thumbprint, const char *siguu
     work->signing_time = signing_time;
     work->now = now;
     work->found = found;
+    enter_flight(journal, work);
     submit(journal, work);
+}
+
+void journal_release(Journal *journal, const char *thumbprint, const char *siguuid)
+{
+    g_autofree char *key = request_key(thumbprint, siguuid);
+    g_hash_table_remove(journal->in_flight, key);
 }
 
 void journal_intend(Journal *journal, const char *thumbprint, const char *siguuid, const guint8 digest[32],

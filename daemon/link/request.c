@@ -42,6 +42,7 @@ struct Request {
     struct PrepareJob *prepare; /* the worker's, while there is one */
     struct SignJob *sign;       /* the worker's, while there is one */
     Signing *signing;           /* signed */
+    bool in_flight;             /* the journal keeps copies away until we release it */
     bool shortened;             /* the answer was too large and was replaced */
 };
 
@@ -49,6 +50,8 @@ static void finish(Request *request)
 {
     if (request->channel)
         request->done(request->userdata);
+    if (request->in_flight)
+        journal_release(request->journal, authority_thumbprint(request->authority), request->siguuid);
     authority_unref(request->authority);
     transport_message_unref(request->message);
     g_object_unref(request->cancellable);
@@ -398,6 +401,7 @@ static void on_found(JournalVerdict verdict, const char *intent, const char *ans
                      void *userdata)
 {
     Request *request = userdata;
+    request->in_flight = !error && (verdict == JOURNAL_NEW || verdict == JOURNAL_INTENDED);
     if (is_abandoned(request))
         return;
     if (error) {
@@ -415,6 +419,9 @@ static void on_found(JournalVerdict verdict, const char *intent, const char *ans
         break;
     case JOURNAL_ANSWERED:
         replay(request, answer);
+        break;
+    case JOURNAL_IN_FLIGHT:
+        drop(request, "It is being handled already");
         break;
     case JOURNAL_CONFLICT:
         refuse(request, "The siguuid was used for another request");

@@ -84,6 +84,7 @@ static Outcome look_up_at(Journal *journal, const char *siguuid, const char *req
     digest_of(request, digest);
     journal_look_up(journal, "aa", siguuid, digest, signing_time, now, on_found, &outcome);
     test_wait(&outcome.done, 20);
+    journal_release(journal, "aa", siguuid);
     return outcome;
 }
 
@@ -244,6 +245,45 @@ static void second_intent_for_one_request_fails(void)
     g_assert_cmpstr(outcome.intent, ==, "{\"serial\":1}");
 }
 
+/* A copy that comes while the first is being signed gets nothing signed and no refusal either. */
+static void only_one_copy_is_handled_at_a_time(void)
+{
+    g_autofree char *path = new_path();
+    g_autoptr(Journal) journal = open_journal(path);
+    guint8 digest[32], other[32];
+    digest_of("request", digest);
+    digest_of("another", other);
+    g_auto(Outcome) first = {0};
+    g_auto(Outcome) copy = {0};
+    g_auto(Outcome) conflict = {0};
+    g_auto(Outcome) unrelated = {0};
+    journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &first);
+    journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &copy);
+    journal_look_up(journal, "aa", "id", other, NOW, NOW, on_found, &conflict);
+    journal_look_up(journal, "aa", "id2", digest, NOW, NOW, on_found, &unrelated);
+    g_assert_false(copy.done);
+    test_wait(&unrelated.done, 20);
+    g_assert_cmpint(first.verdict, ==, JOURNAL_NEW);
+    g_assert_cmpint(copy.verdict, ==, JOURNAL_IN_FLIGHT);
+    g_assert_cmpint(conflict.verdict, ==, JOURNAL_CONFLICT);
+    g_assert_cmpint(unrelated.verdict, ==, JOURNAL_NEW);
+
+    intend(journal, "id", "request", NOW, "{}");
+    answer(journal, "id", "text");
+    g_auto(Outcome) late = {0};
+    journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &late);
+    test_wait(&late.done, 20);
+    g_assert_cmpint(late.verdict, ==, JOURNAL_IN_FLIGHT);
+    journal_release(journal, "aa", "id");
+    /* What is answered holds nothing back. */
+    for (int i = 0; i < 2; i++) {
+        g_auto(Outcome) answered = {0};
+        journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &answered);
+        test_wait(&answered.done, 20);
+        g_assert_cmpint(answered.verdict, ==, JOURNAL_ANSWERED);
+    }
+}
+
 static void look_ups_see_what_was_queued_before(void)
 {
     g_autofree char *path = new_path();
@@ -257,6 +297,7 @@ static void look_ups_see_what_was_queued_before(void)
     journal_intend(journal, "aa", "id", digest, NOW, "{}", on_done, &intended);
     journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &found);
     journal_answer(journal, "aa", "id", "text", on_done, &answered);
+    journal_release(journal, "aa", "id");
     journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &again);
     test_wait(&again.done, 20);
     g_assert_true(intended.done && found.done && answered.done);
@@ -576,6 +617,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/journal/a-repetition-signed-later-keeps-the-row",
                     repetition_signed_later_keeps_the_row);
     g_test_add_func("/journal/a-second-intent-for-one-request-fails", second_intent_for_one_request_fails);
+    g_test_add_func("/journal/only-one-copy-is-handled-at-a-time", only_one_copy_is_handled_at_a_time);
     g_test_add_func("/journal/look-ups-see-what-was-queued-before", look_ups_see_what_was_queued_before);
     g_test_add_func("/journal/closing-finishes-what-is-queued", closing_finishes_what_is_queued);
     g_test_add_func("/journal/since-is-there-at-once-and-after-a-restart",

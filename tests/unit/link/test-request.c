@@ -220,8 +220,29 @@ static void a_message_delivered_twice_meanwhile_is_answered_once(void)
     close_scene(&scene);
 }
 
+<<<<<<< Updated upstream
 /* --- refusals
  * ------------------------------------------------------------------------------------------------------- */
+=======
+/* The same request in another message, while the first waits for its signature: one signature, and no refusal. */
+static void a_request_repeated_meanwhile_is_signed_once(void)
+{
+    Scene scene;
+    open_scene(&scene);
+    fake_source_hold(scene.agent->source, "F1", true);
+    send_csr(&scene, "r-1");
+    send_csr(&scene, "r-1");
+    fake_source_hold(scene.agent->source, "F1", false);
+    g_autofree char *first = answer(&scene, "r-1", true);
+    send_csr(&scene, "r-2");
+    g_autofree char *second = answer(&scene, "r-2", true);
+    g_assert_cmpuint(authority_signatures(scene.authority), ==, 2);
+    g_assert_cmpuint(authority_denied(scene.authority), ==, 0);
+    close_scene(&scene);
+}
+
+/* --- refusals ------------------------------------------------------------------------------------------------------- */
+>>>>>>> Stashed changes
 
 static void another_request_under_the_same_siguuid_is_refused(void)
 {
@@ -604,6 +625,7 @@ int main(int argc, char **argv)
     TEST(the_same_request_gets_the_same_answer_also_after_a_restart);
     TEST(since_survives_a_restart);
     TEST(a_message_delivered_twice_meanwhile_is_answered_once);
+    TEST(a_request_repeated_meanwhile_is_signed_once);
     TEST(another_request_under_the_same_siguuid_is_refused);
     TEST(a_request_for_another_authority_is_refused);
     TEST(malformed_requests_are_refused_in_one_line);
