@@ -220,11 +220,8 @@ static void a_message_delivered_twice_meanwhile_is_answered_once(void)
     close_scene(&scene);
 }
 
-<<<<<<< Updated upstream
-/* --- refusals
- * ------------------------------------------------------------------------------------------------------- */
-=======
-/* The same request in another message, while the first waits for its signature: one signature, and no refusal. */
+/* The same request in another message, while the first waits for its signature: one signature, and no
+ * refusal. */
 static void a_request_repeated_meanwhile_is_signed_once(void)
 {
     Scene scene;
@@ -241,8 +238,8 @@ static void a_request_repeated_meanwhile_is_signed_once(void)
     close_scene(&scene);
 }
 
-/* --- refusals ------------------------------------------------------------------------------------------------------- */
->>>>>>> Stashed changes
+/* --- refusals
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void another_request_under_the_same_siguuid_is_refused(void)
 {
