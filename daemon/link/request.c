@@ -397,6 +397,16 @@ static void replay(Request *request, const char *answer)
     seal_answer(request, g_steal_pointer(&content));
 }
 
+/* Neither refused nor dropped: the first of them has the answer. */
+static void ignore_copy(Request *request)
+{
+    log_event(LOG_INFO, MESSAGE_REPLAYED,
+              LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(request->authority)},
+                         {"IOTHSM_REQUEST", request->siguuid}, {"IOTHSM_KIND", request->kind}),
+              "Request %s came again while it is being handled; its answer is on the way", request->siguuid);
+    finish(request);
+}
+
 static void on_found(JournalVerdict verdict, const char *intent, const char *answer, const GError *error,
                      void *userdata)
 {
@@ -421,7 +431,7 @@ static void on_found(JournalVerdict verdict, const char *intent, const char *ans
         replay(request, answer);
         break;
     case JOURNAL_IN_FLIGHT:
-        drop(request, "It is being handled already");
+        ignore_copy(request);
         break;
     case JOURNAL_CONFLICT:
         refuse(request, "The siguuid was used for another request");
