@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { INPUT_SECONDS = 10, CHANGES_MAX = 6 };
+enum { INPUT_SECONDS = 10, CHANGES_MAX = 6, LONG_FACTOR = 20 };
 
 static char current[512]; /* what is being tried, for the signal handler */
 
@@ -132,6 +132,8 @@ int main(int argc, char *argv[])
         fprintf(stderr, "usage: IOTHSM_FUZZ_CORPUS=FOLDER %s MUTATIONS\n", argv[0]);
         return 2;
     }
+    if (g_strcmp0(g_getenv("IOTHSM_CHECK_LONG"), "yes") == 0)
+        mutations *= LONG_FACTOR;
     signal(SIGSEGV, on_death);
     signal(SIGBUS, on_death);
     signal(SIGABRT, on_death);
