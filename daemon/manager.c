@@ -430,21 +430,38 @@ char *manager_status_text(const Manager *self)
 /* --- acts ------------------------------------------------------------------------------------------------
  */
 
-/* A reload is over when every source has looked again; the first thing that went wrong is what the caller
- * gets. */
+/* A reload is over when every source has looked again and every token was read again (another program may
+ * have changed it); the first thing that went wrong is what the caller gets. */
 typedef struct Reload {
+    Manager *manager;
     guint pending;
+    bool tokens_read;
     GError *error;
     DoneFunc done;
     void *userdata;
 } Reload;
 
-static void on_source_reloaded(const GError *error, void *userdata)
+static void on_reload_step(const GError *error, void *userdata);
+
+static void read_tokens_again(Reload *reload)
+{
+    GPtrArray *tokens = reload->manager->tokens;
+    reload->tokens_read = true;
+    reload->pending = tokens->len;
+    for (guint i = 0; i < tokens->len; i++)
+        token_refresh(g_ptr_array_index(tokens, i), on_reload_step, reload);
+}
+
+static void on_reload_step(const GError *error, void *userdata)
 {
     Reload *reload = userdata;
     if (error && !reload->error)
         reload->error = g_error_copy(error);
     if (--reload->pending > 0)
+        return;
+    if (!reload->tokens_read)
+        read_tokens_again(reload);
+    if (reload->pending > 0)
         return;
     if (reload->done)
         reload->done(reload->error, reload->userdata);
@@ -454,7 +471,7 @@ static void on_source_reloaded(const GError *error, void *userdata)
 
 static gboolean reload_idle(gpointer userdata)
 {
-    on_source_reloaded(NULL, userdata);
+    on_reload_step(NULL, userdata);
     return G_SOURCE_REMOVE;
 }
 
@@ -471,7 +488,8 @@ static void warn_about_restart(const Config *before, const Config *after)
 void manager_reload(Manager *self, DoneFunc done, void *userdata)
 {
     Reload *reload = g_new0(Reload, 1);
-    *reload = (Reload){.pending = self->sources->len + 1, .done = done, .userdata = userdata};
+    *reload =
+        (Reload){.manager = self, .pending = self->sources->len + 1, .done = done, .userdata = userdata};
 
     Config *config = config_load(self->config_file, self->state_directory, &reload->error);
     if (config) {
@@ -481,17 +499,53 @@ void manager_reload(Manager *self, DoneFunc done, void *userdata)
     }
     for (guint i = 0; i < self->sources->len; i++) {
         Source *source = g_ptr_array_index(self->sources, i);
-        source->class->reload(source, on_source_reloaded, reload);
+        source->class->reload(source, on_reload_step, reload);
     }
     g_idle_add(reload_idle, reload);
     emit_changed(self);
+}
+
+/* A new token's PIN is known already: it is used at once and kept in memory. Whoever wants it kept on disk
+ * says so with token_set_pin. */
+typedef struct Creation {
+    Manager *manager;
+    Secret *pin;
+    char *serial;
+    TextDoneFunc done;
+    void *userdata;
+} Creation;
+
+static void creation_finish(Creation *creation, const GError *error)
+{
+    creation->done(error ? NULL : creation->serial, error, creation->userdata);
+    secret_unref(creation->pin);
+    g_free(creation->serial);
+    g_free(creation);
+}
+
+static void on_created_logged_in(const GError *error, void *userdata)
+{
+    creation_finish(userdata, error);
+}
+
+static void on_created(const char *serial, const GError *error, void *userdata)
+{
+    Creation *creation = userdata;
+    Token *token = error ? NULL : find_token(creation->manager, serial);
+    creation->serial = g_strdup(serial);
+    if (token)
+        token_set_pin(token, creation->pin, false, NULL, on_created_logged_in, creation);
+    else
+        creation_finish(creation, error);
 }
 
 void manager_create_softhsm_token(Manager *self, const char *label, Secret *so_pin, Secret *pin,
                                   TextDoneFunc done, void *userdata)
 {
     if (self->softhsm) {
-        softhsm_create_token(self->softhsm, label, so_pin, pin, done, userdata);
+        Creation *creation = g_new0(Creation, 1);
+        *creation = (Creation){.manager = self, .pin = secret_ref(pin), .done = done, .userdata = userdata};
+        softhsm_create_token(self->softhsm, label, so_pin, pin, on_created, creation);
         return;
     }
     g_autoptr(GError) error = g_error_new_literal(
