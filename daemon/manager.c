@@ -3,37 +3,12 @@
 /* Wiring, and nothing else: what a part reports is passed on to the parts that care, to the journal and to
  * the bus. Every decision lives in the part whose subject it is. */
 
-#include "daemon/manager.h"
 #include "daemon/error.h"
+#include "daemon/manager-private.h"
 #include "daemon/message-ids.h"
-#include "daemon/state-file.h"
 #include "daemon/token/pkcs11.h"
-#include "daemon/trust.h"
-#include "daemon/worker.h"
 #include <string.h>
 #include <systemd/sd-daemon.h>
-
-struct Manager {
-    char *config_file; /* or NULL */
-    char *state_directory;
-    GPtrArray *configs; /* Config; the last one holds, earlier ones may still be read by work in flight */
-    PinStore *pins;
-    Identity *identity;
-    Journal *journal;
-    Worker *files;      /* small file work that must not wait in the main loop */
-    GPtrArray *sources; /* Source */
-    Source *softhsm;    /* one of them, or NULL */
-    GPtrArray *tokens;  /* Token, by serial */
-    AuthoritySet *authorities;
-    Link *link;
-    ManagerEvents events;
-    guint settling; /* sources and tokens of the first enumeration that are not done */
-    DoneFunc settled;
-    void *settled_userdata;
-    guint64 signatures;
-    guint64 denied;
-    char *status; /* as last told to systemd */
-};
 
 static void emit_event(Manager *self, const char *id, const LogField *fields)
 {
@@ -52,15 +27,14 @@ static void tell_systemd(Manager *self)
     self->status = g_steal_pointer(&status);
 }
 
-static void emit_changed(Manager *self)
+void manager_emit_changed(Manager *self)
 {
     tell_systemd(self);
     if (self->events.changed)
         self->events.changed(self->events.userdata);
 }
 
-/* --- slots and authorities -------------------------------------------------------------------------------
- */
+/* --- slots and authorities --------------------------------------------------------------------------- */
 
 static void on_slot_added(Token *token, Slot *slot, void *userdata)
 {
@@ -104,7 +78,7 @@ static void on_token_changed(Token *token, void *userdata)
         retry_authorities(self, token);
     if (self->events.token_changed)
         self->events.token_changed(token, self->events.userdata);
-    emit_changed(self);
+    manager_emit_changed(self);
 }
 
 static void on_authority_added(Authority *authority, void *userdata)
@@ -113,7 +87,7 @@ static void on_authority_added(Authority *authority, void *userdata)
     if (self->events.authority_added)
         self->events.authority_added(authority, self->events.userdata);
     link_add_authority(self->link, authority);
-    emit_changed(self);
+    manager_emit_changed(self);
 }
 
 static void on_authority_removed(Authority *authority, void *userdata)
@@ -122,7 +96,7 @@ static void on_authority_removed(Authority *authority, void *userdata)
     link_remove_authority(self->link, authority);
     if (self->events.authority_removed)
         self->events.authority_removed(authority, self->events.userdata);
-    emit_changed(self);
+    manager_emit_changed(self);
 }
 
 /* What a slot shows of its authority (link state, counters) changes with it. */
@@ -134,13 +108,12 @@ static void on_authority_changed(Authority *authority, void *userdata)
     GPtrArray *slots = authority_slots(authority);
     for (guint i = 0; i < slots->len && self->events.slot_changed; i++)
         self->events.slot_changed(g_ptr_array_index(slots, i), self->events.userdata);
-    emit_changed(self);
+    manager_emit_changed(self);
 }
 
-/* --- tokens ----------------------------------------------------------------------------------------------
- */
+/* --- tokens ------------------------------------------------------------------------------------------ */
 
-static Token *find_token(const Manager *self, const char *serial)
+Token *manager_find_token(const Manager *self, const char *serial)
 {
     for (guint i = 0; i < self->tokens->len; i++)
         if (strcmp(token_serial(g_ptr_array_index(self->tokens, i)), serial) == 0)
@@ -172,7 +145,7 @@ static void on_token_started(const GError *error, void *userdata)
 static void on_appeared(Source *source, Backend *backend, const char *serial, void *userdata)
 {
     Manager *self = userdata;
-    if (find_token(self, serial)) {
+    if (manager_find_token(self, serial)) {
         log_warning("Token %s was found a second time, through %s; the first way to it is kept", serial,
                     source->class->name);
         backend->class->free(backend);
@@ -188,7 +161,7 @@ static void on_appeared(Source *source, Backend *backend, const char *serial, vo
     if (self->events.token_added)
         self->events.token_added(token, self->events.userdata);
     emit_event(self, "token-added", LOG_FIELDS({"token", serial}, {"kind", token_kind(token)}));
-    emit_changed(self);
+    manager_emit_changed(self);
     self->settling++;
     token_start(token, on_token_started, self);
 }
@@ -196,7 +169,7 @@ static void on_appeared(Source *source, Backend *backend, const char *serial, vo
 static void on_gone(Source *source, const char *serial, void *userdata)
 {
     Manager *self = userdata;
-    g_autoptr(Token) token = find_token(self, serial);
+    g_autoptr(Token) token = manager_find_token(self, serial);
     if (!token || token_source(token) != source) {
         (void)g_steal_pointer(&token);
         return;
@@ -207,7 +180,7 @@ static void on_gone(Source *source, const char *serial, void *userdata)
     if (self->events.token_removed)
         self->events.token_removed(token, self->events.userdata);
     emit_event(self, "token-removed", LOG_FIELDS({"token", serial}));
-    emit_changed(self);
+    manager_emit_changed(self);
 }
 
 static void on_source_started(const GError *error, void *userdata)
@@ -217,8 +190,7 @@ static void on_source_started(const GError *error, void *userdata)
     settle_one(userdata);
 }
 
-/* --- link ------------------------------------------------------------------------------------------------
- */
+/* --- link -------------------------------------------------------------------------------------------- */
 
 static void on_link_changed(Link *link, void *userdata)
 {
@@ -226,7 +198,7 @@ static void on_link_changed(Link *link, void *userdata)
     emit_event(
         self, "link",
         LOG_FIELDS({"state", link_state_to_string(link_state(link))}, {"message", link_message(link)}));
-    emit_changed(self);
+    manager_emit_changed(self);
 }
 
 static void on_signed(Link *link, Authority *authority, const char *siguuid, const char *kind,
@@ -236,7 +208,7 @@ static void on_signed(Link *link, Authority *authority, const char *siguuid, con
     self->signatures++;
     if (self->events.signed_request)
         self->events.signed_request(authority, siguuid, kind, result, self->events.userdata);
-    emit_changed(self);
+    manager_emit_changed(self);
 }
 
 static void on_denied(Link *link, Authority *authority, const char *siguuid, const char *kind,
@@ -246,11 +218,10 @@ static void on_denied(Link *link, Authority *authority, const char *siguuid, con
     self->denied++;
     if (self->events.denied_request)
         self->events.denied_request(authority, siguuid, kind, reason, self->events.userdata);
-    emit_changed(self);
+    manager_emit_changed(self);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------
- */
+/* --- life -------------------------------------------------------------------------------------------- */
 
 static void free_source(void *source)
 {
@@ -372,8 +343,7 @@ void manager_start(Manager *self, DoneFunc settled, void *userdata)
     }
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------
- */
+/* --- reading ----------------------------------------------------------------------------------------- */
 
 const Config *manager_config(const Manager *self)
 {
@@ -425,200 +395,4 @@ char *manager_status_text(const Manager *self)
     return g_strdup_printf("%u of %u tokens ready; link %s, %u of %u authorities connected", ready,
                            self->tokens->len, link_state_to_string(link_state(self->link)),
                            link_connected(self->link), authority_set_all(self->authorities)->len);
-}
-
-/* --- acts ------------------------------------------------------------------------------------------------
- */
-
-/* A reload is over when every source has looked again and every token was read again (another program may
- * have changed it); the first thing that went wrong is what the caller gets. */
-typedef struct Reload {
-    Manager *manager;
-    guint pending;
-    bool tokens_read;
-    GError *error;
-    DoneFunc done;
-    void *userdata;
-} Reload;
-
-static void on_reload_step(const GError *error, void *userdata);
-
-static void read_tokens_again(Reload *reload)
-{
-    GPtrArray *tokens = reload->manager->tokens;
-    reload->tokens_read = true;
-    reload->pending = tokens->len;
-    for (guint i = 0; i < tokens->len; i++)
-        token_refresh(g_ptr_array_index(tokens, i), on_reload_step, reload);
-}
-
-static void on_reload_step(const GError *error, void *userdata)
-{
-    Reload *reload = userdata;
-    if (error && !reload->error)
-        reload->error = g_error_copy(error);
-    if (--reload->pending > 0)
-        return;
-    if (!reload->tokens_read)
-        read_tokens_again(reload);
-    if (reload->pending > 0)
-        return;
-    if (reload->done)
-        reload->done(reload->error, reload->userdata);
-    g_clear_error(&reload->error);
-    g_free(reload);
-}
-
-static gboolean reload_idle(gpointer userdata)
-{
-    on_reload_step(NULL, userdata);
-    return G_SOURCE_REMOVE;
-}
-
-/* Modules are loaded once: a change there needs a restart, and says so. */
-static void warn_about_restart(const Config *before, const Config *after)
-{
-    if (before->softhsm != after->softhsm || g_strcmp0(before->softhsm_module, after->softhsm_module) != 0 ||
-        !g_strv_equal((const char *const *)before->pkcs11_modules,
-                      (const char *const *)after->pkcs11_modules) ||
-        before->replay_window != after->replay_window)
-        log_notice("Changes of [Tokens] and [Journal] take effect when the service is restarted");
-}
-
-void manager_reload(Manager *self, DoneFunc done, void *userdata)
-{
-    Reload *reload = g_new0(Reload, 1);
-    *reload =
-        (Reload){.manager = self, .pending = self->sources->len + 1, .done = done, .userdata = userdata};
-
-    Config *config = config_load(self->config_file, self->state_directory, &reload->error);
-    if (config) {
-        warn_about_restart(manager_config(self), config);
-        g_ptr_array_add(self->configs, config);
-        link_reload(self->link, config);
-    }
-    for (guint i = 0; i < self->sources->len; i++) {
-        Source *source = g_ptr_array_index(self->sources, i);
-        source->class->reload(source, on_reload_step, reload);
-    }
-    g_idle_add(reload_idle, reload);
-    emit_changed(self);
-}
-
-/* A new token's PIN is known already: it is used at once and kept in memory. Whoever wants it kept on disk
- * says so with token_set_pin. */
-typedef struct Creation {
-    Manager *manager;
-    Secret *pin;
-    char *serial;
-    TextDoneFunc done;
-    void *userdata;
-} Creation;
-
-static void creation_finish(Creation *creation, const GError *error)
-{
-    creation->done(error ? NULL : creation->serial, error, creation->userdata);
-    secret_unref(creation->pin);
-    g_free(creation->serial);
-    g_free(creation);
-}
-
-static void on_created_logged_in(const GError *error, void *userdata)
-{
-    creation_finish(userdata, error);
-}
-
-static void on_created(const char *serial, const GError *error, void *userdata)
-{
-    Creation *creation = userdata;
-    Token *token = error ? NULL : find_token(creation->manager, serial);
-    creation->serial = g_strdup(serial);
-    if (token)
-        token_set_pin(token, creation->pin, false, NULL, on_created_logged_in, creation);
-    else
-        creation_finish(creation, error);
-}
-
-void manager_create_softhsm_token(Manager *self, const char *label, Secret *so_pin, Secret *pin,
-                                  TextDoneFunc done, void *userdata)
-{
-    if (self->softhsm) {
-        Creation *creation = g_new0(Creation, 1);
-        *creation = (Creation){.manager = self, .pin = secret_ref(pin), .done = done, .userdata = userdata};
-        softhsm_create_token(self->softhsm, label, so_pin, pin, on_created, creation);
-        return;
-    }
-    g_autoptr(GError) error = g_error_new_literal(
-        IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-        manager_config(self)->softhsm
-            ? "SoftHSM2 is not installed here; install it (Debian: apt install softhsm2) and "
-              "restart the service"
-            : "SoftHSM2 is switched off by [Tokens] SoftHsm=no");
-    done(NULL, error, userdata);
-}
-
-void manager_remove_token(Manager *self, Token *token, DoneFunc done, void *userdata)
-{
-    if (strcmp(token_kind(token), "softhsm2") == 0) {
-        softhsm_delete_token(token_source(token), token_serial(token), done, userdata);
-        return;
-    }
-    g_autoptr(GError) error = g_error_new(
-        IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-        "Token %s is a %s token: it is removed by unplugging it; only SoftHSM2 tokens can be deleted here",
-        token_serial(token), token_kind(token));
-    done(error, userdata);
-}
-
-typedef struct AnchorJob {
-    Manager *manager;
-    char *state_directory;
-    char *platform_path;
-    char *purpose;
-    char *pem;
-    DoneFunc done;
-    void *userdata;
-} AnchorJob;
-
-static void anchor_job_free(void *data)
-{
-    AnchorJob *job = data;
-    g_free(job->state_directory);
-    g_free(job->platform_path);
-    g_free(job->purpose);
-    g_free(job->pem);
-    g_free(job);
-}
-
-static bool anchor_job_run(void *data, GCancellable *cancelled, GError **error)
-{
-    const AnchorJob *job = data;
-    return trust_add(job->state_directory, job->platform_path, job->purpose, job->pem, error);
-}
-
-static void anchor_job_done(const GError *error, void *userdata)
-{
-    AnchorJob *job = userdata;
-    if (!error && strcmp(job->purpose, "platform") == 0)
-        link_reload(job->manager->link, manager_config(job->manager));
-    job->done(error, job->userdata);
-}
-
-void manager_add_trust_anchor(Manager *self, const char *purpose, const char *pem, DoneFunc done,
-                              void *userdata)
-{
-    AnchorJob *job = g_new0(AnchorJob, 1);
-    *job = (AnchorJob){
-        .manager = self,
-        .state_directory = g_strdup(self->state_directory),
-        .platform_path = g_strdup(manager_config(self)->verification_ca),
-        .purpose = g_strdup(purpose),
-        .pem = g_strdup(pem),
-        .done = done,
-        .userdata = userdata,
-    };
-    g_autoptr(GError) error = NULL;
-    if (!worker_submit(self->files, anchor_job_run, job, anchor_job_free, WORKER_NO_DEADLINE, NULL,
-                       anchor_job_done, job, &error))
-        done(error, userdata);
 }

@@ -21,7 +21,7 @@ forbid "the link knows nothing of the bus and of people" 'systemd/sd-bus|"(dbus|
 forbid "a transport never sees a key or a decrypted message" 'openssl|"daemon/(ca|token|secret|pin-store)|link/(envelope|channel|sealing|opening|journal)' \
     daemon/link/transport.h daemon/link/transport.c daemon/link/websocket*.c daemon/link/frame.[ch] daemon/link/outbox.[ch] daemon/link/backoff.[ch]
 forbid "only daemon.c starts the bus" '"(dbus|polkit)/' $(ls daemon/*.[ch] daemon/*/*.[ch] | grep -v '^daemon/daemon.c$')
-forbid "only the manager knows where tokens come from" '"daemon/token/(pkcs11|fake|yubikey)' daemon/link daemon/ca dbus polkit cli $(ls daemon/*.[ch] | grep -v daemon/manager.c)
+forbid "only the manager knows where tokens come from" '"daemon/token/(pkcs11|fake|yubikey)' daemon/link daemon/ca dbus polkit cli $(ls daemon/*.[ch] | grep -vE 'daemon/manager(-acts)?\.c')
 forbid "polkit knows the bus only" '"daemon/' polkit
 forbid "the stand-in shares no code with what it judges" '"(daemon|dbus|polkit|cli)/' tests/platform
 exit $status

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What people ask of the daemon as a whole: reload, make and delete a SoftHSM2 token, trust a certificate.
+ * Each is handed to the part whose subject it is, and followed until it is over. */
+
+#include "daemon/error.h"
+#include "daemon/manager-private.h"
+#include "daemon/token/pkcs11.h"
+#include "daemon/trust.h"
+#include <string.h>
+
+/* A reload is over when every source has looked again and every token was read again (another program may
+ * have changed it); the first thing that went wrong is what the caller gets. */
+typedef struct Reload {
+    Manager *manager;
+    guint pending;
+    bool tokens_read;
+    GError *error;
+    DoneFunc done;
+    void *userdata;
+} Reload;
+
+static void on_reload_step(const GError *error, void *userdata);
+
+static void read_tokens_again(Reload *reload)
+{
+    GPtrArray *tokens = reload->manager->tokens;
+    reload->tokens_read = true;
+    reload->pending = tokens->len;
+    for (guint i = 0; i < tokens->len; i++)
+        token_refresh(g_ptr_array_index(tokens, i), on_reload_step, reload);
+}
+
+static void on_reload_step(const GError *error, void *userdata)
+{
+    Reload *reload = userdata;
+    if (error && !reload->error)
+        reload->error = g_error_copy(error);
+    if (--reload->pending > 0)
+        return;
+    if (!reload->tokens_read)
+        read_tokens_again(reload);
+    if (reload->pending > 0)
+        return;
+    if (reload->done)
+        reload->done(reload->error, reload->userdata);
+    g_clear_error(&reload->error);
+    g_free(reload);
+}
+
+static gboolean reload_idle(gpointer userdata)
+{
+    on_reload_step(NULL, userdata);
+    return G_SOURCE_REMOVE;
+}
+
+/* Modules are loaded once: a change there needs a restart, and says so. */
+static void warn_about_restart(const Config *before, const Config *after)
+{
+    if (before->softhsm != after->softhsm || g_strcmp0(before->softhsm_module, after->softhsm_module) != 0 ||
+        !g_strv_equal((const char *const *)before->pkcs11_modules,
+                      (const char *const *)after->pkcs11_modules) ||
+        before->replay_window != after->replay_window)
+        log_notice("Changes of [Tokens] and [Journal] take effect when the service is restarted");
+}
+
+void manager_reload(Manager *self, DoneFunc done, void *userdata)
+{
+    Reload *reload = g_new0(Reload, 1);
+    *reload =
+        (Reload){.manager = self, .pending = self->sources->len + 1, .done = done, .userdata = userdata};
+
+    Config *config = config_load(self->config_file, self->state_directory, &reload->error);
+    if (config) {
+        warn_about_restart(manager_config(self), config);
+        g_ptr_array_add(self->configs, config);
+        link_reload(self->link, config);
+    }
+    for (guint i = 0; i < self->sources->len; i++) {
+        Source *source = g_ptr_array_index(self->sources, i);
+        source->class->reload(source, on_reload_step, reload);
+    }
+    g_idle_add(reload_idle, reload);
+    manager_emit_changed(self);
+}
+
+/* A new token's PIN is known already: it is used at once and kept in memory. Whoever wants it kept on disk
+ * says so with token_set_pin. */
+typedef struct Creation {
+    Manager *manager;
+    Secret *pin;
+    char *serial;
+    TextDoneFunc done;
+    void *userdata;
+} Creation;
+
+static void creation_finish(Creation *creation, const GError *error)
+{
+    creation->done(error ? NULL : creation->serial, error, creation->userdata);
+    secret_unref(creation->pin);
+    g_free(creation->serial);
+    g_free(creation);
+}
+
+static void on_created_logged_in(const GError *error, void *userdata)
+{
+    creation_finish(userdata, error);
+}
+
+static void on_created(const char *serial, const GError *error, void *userdata)
+{
+    Creation *creation = userdata;
+    Token *token = error ? NULL : manager_find_token(creation->manager, serial);
+    creation->serial = g_strdup(serial);
+    if (token)
+        token_set_pin(token, creation->pin, false, NULL, on_created_logged_in, creation);
+    else
+        creation_finish(creation, error);
+}
+
+void manager_create_softhsm_token(Manager *self, const char *label, Secret *so_pin, Secret *pin,
+                                  TextDoneFunc done, void *userdata)
+{
+    if (self->softhsm) {
+        Creation *creation = g_new0(Creation, 1);
+        *creation = (Creation){.manager = self, .pin = secret_ref(pin), .done = done, .userdata = userdata};
+        softhsm_create_token(self->softhsm, label, so_pin, pin, on_created, creation);
+        return;
+    }
+    g_autoptr(GError) error = g_error_new_literal(
+        IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+        manager_config(self)->softhsm
+            ? "SoftHSM2 is not installed here; install it (Debian: apt install softhsm2) and "
+              "restart the service"
+            : "SoftHSM2 is switched off by [Tokens] SoftHsm=no");
+    done(NULL, error, userdata);
+}
+
+void manager_remove_token(Manager *self, Token *token, DoneFunc done, void *userdata)
+{
+    if (strcmp(token_kind(token), "softhsm2") == 0) {
+        softhsm_delete_token(token_source(token), token_serial(token), done, userdata);
+        return;
+    }
+    g_autoptr(GError) error = g_error_new(
+        IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+        "Token %s is a %s token: it is removed by unplugging it; only SoftHSM2 tokens can be deleted here",
+        token_serial(token), token_kind(token));
+    done(error, userdata);
+}
+
+typedef struct AnchorJob {
+    Manager *manager;
+    char *state_directory;
+    char *platform_path;
+    char *purpose;
+    char *pem;
+    DoneFunc done;
+    void *userdata;
+} AnchorJob;
+
+static void anchor_job_free(void *data)
+{
+    AnchorJob *job = data;
+    g_free(job->state_directory);
+    g_free(job->platform_path);
+    g_free(job->purpose);
+    g_free(job->pem);
+    g_free(job);
+}
+
+static bool anchor_job_run(void *data, GCancellable *cancelled, GError **error)
+{
+    const AnchorJob *job = data;
+    return trust_add(job->state_directory, job->platform_path, job->purpose, job->pem, error);
+}
+
+static void anchor_job_done(const GError *error, void *userdata)
+{
+    AnchorJob *job = userdata;
+    if (!error && strcmp(job->purpose, "platform") == 0)
+        link_reload(job->manager->link, manager_config(job->manager));
+    job->done(error, job->userdata);
+}
+
+void manager_add_trust_anchor(Manager *self, const char *purpose, const char *pem, DoneFunc done,
+                              void *userdata)
+{
+    AnchorJob *job = g_new0(AnchorJob, 1);
+    *job = (AnchorJob){
+        .manager = self,
+        .state_directory = g_strdup(self->state_directory),
+        .platform_path = g_strdup(manager_config(self)->verification_ca),
+        .purpose = g_strdup(purpose),
+        .pem = g_strdup(pem),
+        .done = done,
+        .userdata = userdata,
+    };
+    g_autoptr(GError) error = NULL;
+    if (!worker_submit(self->files, anchor_job_run, job, anchor_job_free, WORKER_NO_DEADLINE, NULL,
+                       anchor_job_done, job, &error))
+        done(error, userdata);
+}

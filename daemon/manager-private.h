@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The manager's inside, for its two files: manager.c wires the parts, manager-acts.c does what people ask
+ * for. */
+
+#include "daemon/manager.h"
+#include "daemon/worker.h"
+
+struct Manager {
+    char *config_file; /* or NULL */
+    char *state_directory;
+    GPtrArray *configs; /* Config; the last one holds, earlier ones may still be read by work in flight */
+    PinStore *pins;
+    Identity *identity;
+    Journal *journal;
+    Worker *files;      /* small file work that must not wait in the main loop */
+    GPtrArray *sources; /* Source */
+    Source *softhsm;    /* one of them, or NULL */
+    GPtrArray *tokens;  /* Token, by serial */
+    AuthoritySet *authorities;
+    Link *link;
+    ManagerEvents events;
+    guint settling; /* sources and tokens of the first enumeration that are not done */
+    DoneFunc settled;
+    void *settled_userdata;
+    guint64 signatures;
+    guint64 denied;
+    char *status; /* as last told to systemd */
+};
+
+/* Transfer none, or NULL. */
+Token *manager_find_token(const Manager *self, const char *serial);
+/* Tells the bus and systemd that a property of the manager may have changed. */
+void manager_emit_changed(Manager *self);
