@@ -24,6 +24,7 @@ typedef struct Entry {
 
 struct Inbox {
     ChannelContext *channel;
+    Lane *lane;
     InboxDealtWithFunc dealt_with;
     void *userdata;
     GQueue waiting;      /* Entry */
@@ -68,7 +69,8 @@ static void start(Inbox *inbox, Entry *entry)
     if (entry->type == WIRE_SOLICIT)
         entry->offer = offer_start(inbox->channel, entry->message, entry->deadline, on_dealt_with, entry);
     else
-        entry->request = request_start(inbox->channel, entry->message, entry->deadline, on_dealt_with, entry);
+        entry->request = request_start(inbox->channel, inbox->lane, entry->message, entry->deadline,
+                                       on_dealt_with, entry);
 }
 
 static void start_next(Inbox *inbox)
@@ -90,6 +92,7 @@ Inbox *inbox_new(ChannelContext *channel, InboxDealtWithFunc dealt_with, void *u
 {
     Inbox *inbox = g_new0(Inbox, 1);
     inbox->channel = channel;
+    inbox->lane = lane_new();
     inbox->dealt_with = dealt_with;
     inbox->userdata = userdata;
     inbox->handled = g_hash_table_new(NULL, NULL);
@@ -102,6 +105,7 @@ void inbox_free(Inbox *inbox)
         return;
     GHashTableIter iter;
     void *entry;
+    lane_close(inbox->lane);
     g_hash_table_iter_init(&iter, inbox->handled);
     while (g_hash_table_iter_next(&iter, &entry, NULL))
         entry_free(entry);

@@ -30,6 +30,7 @@ struct Request {
     gint64 deadline;
     GCancellable *cancellable;
     GCancellable *delivery; /* the upload's own, while there is one */
+    LanePlace *place;       /* on the way to the token, until there is an answer */
     DealtWithFunc done;
     void *userdata;
 
@@ -40,6 +41,7 @@ struct Request {
     guint8 digest[32];
     JsonObject *content;        /* until prepared */
     struct PrepareJob *prepare; /* the worker's, while there is one */
+    Signing *prepared;          /* intended, not at the token yet */
     struct SignJob *sign;       /* the worker's, while there is one */
     Signing *signing;           /* signed */
     bool in_flight;             /* the journal keeps copies away until we release it */
@@ -48,6 +50,7 @@ struct Request {
 
 static void finish(Request *request)
 {
+    lane_leave(g_steal_pointer(&request->place));
     if (request->channel)
         request->done(request->userdata);
     if (request->in_flight)
@@ -57,6 +60,7 @@ static void finish(Request *request)
     g_object_unref(request->cancellable);
     g_clear_object(&request->delivery);
     g_clear_pointer(&request->content, json_object_unref);
+    signing_free(request->prepared);
     signing_free(request->signing);
     X509_free(request->platform);
     g_free(request->kind);
@@ -116,6 +120,7 @@ static void on_answer_sealed(GBytes *wire, const GError *error, void *userdata)
 static void seal_answer(Request *request, JsonObject *content)
 {
     ChannelContext *channel = request->channel;
+    lane_leave(g_steal_pointer(&request->place));
     seal(channel->link->crypto, channel->key, content, request->platform,
          wire_answer(request->siguuid, request->message->publisher), request->cancellable, on_answer_sealed,
          request);
@@ -268,11 +273,11 @@ static void on_signed(const GError *error, void *userdata)
     }
 }
 
-/* Takes |signing|. */
-static void sign(Request *request, Signing *signing)
+static void sign(void *userdata)
 {
+    Request *request = userdata;
     SignJob *job = g_new0(SignJob, 1);
-    job->signing = signing;
+    job->signing = g_steal_pointer(&request->prepared);
     job->deadline = request->deadline;
     request->sign = job;
     g_autoptr(GError) error = NULL;
@@ -321,16 +326,9 @@ static void prepare_job_free(void *data)
     g_free(job);
 }
 
-typedef struct Intended {
-    Request *request;
-    Signing *signing;
-} Intended;
-
 static void on_intended(const GError *error, void *userdata)
 {
-    g_autofree Intended *intended = userdata;
-    Request *request = intended->request;
-    g_autoptr(Signing) signing = intended->signing;
+    Request *request = userdata;
     if (is_abandoned(request))
         return;
     if (error) {
@@ -338,7 +336,7 @@ static void on_intended(const GError *error, void *userdata)
         refuse(request, "The request could not be recorded");
         return;
     }
-    sign(request, g_steal_pointer(&signing));
+    lane_proceed(request->place, sign, request);
 }
 
 static void on_prepared(const GError *error, void *userdata)
@@ -351,15 +349,13 @@ static void on_prepared(const GError *error, void *userdata)
         refuse(request, request_error_text(error));
         return;
     }
-    if (job->intent) {
-        sign(request, g_steal_pointer(&job->signing));
-        return;
-    }
-    Intended *intended = g_new0(Intended, 1);
-    *intended = (Intended){request, g_steal_pointer(&job->signing)};
-    journal_intend(request->journal, authority_thumbprint(request->authority), request->siguuid,
-                   request->digest, request->signing_time, signing_intent(intended->signing), on_intended,
-                   intended);
+    request->prepared = g_steal_pointer(&job->signing);
+    if (job->intent)
+        lane_proceed(request->place, sign, request);
+    else
+        journal_intend(request->journal, authority_thumbprint(request->authority), request->siguuid,
+                       request->digest, request->signing_time, signing_intent(request->prepared), on_intended,
+                       request);
 }
 
 static void prepare(Request *request, const char *intent)
@@ -516,7 +512,7 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
     check(request);
 }
 
-Request *request_start(ChannelContext *channel, TransportMessage *message, gint64 deadline,
+Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *message, gint64 deadline,
                        DealtWithFunc done, void *userdata)
 {
     Request *request = g_new0(Request, 1);
@@ -526,6 +522,7 @@ Request *request_start(ChannelContext *channel, TransportMessage *message, gint6
     request->message = transport_message_ref(message);
     request->deadline = deadline;
     request->cancellable = g_cancellable_new();
+    request->place = lane_enter(lane);
     request->done = done;
     request->userdata = userdata;
     const char *kind = wire_text(message->envelope, "signtype");
@@ -546,4 +543,6 @@ void request_abandon(Request *request)
     g_cancellable_cancel(request->cancellable);
     if (request->delivery)
         g_cancellable_cancel(request->delivery);
+    if (lane_leave(g_steal_pointer(&request->place)))
+        finish(request);
 }

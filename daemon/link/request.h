@@ -8,6 +8,7 @@
  *   look up   seen before? the stored answer, or the same intent   journal
  *   prepare   build what is to be signed, fix serial and dates    crypto thread
  *   intend    durable before the token is asked                   journal
+ *   proceed   in order of arrival                                  lane
  *   sign      with the CA's key                                   the token's worker
  *   deliver   a CRL, by HTTPS
  *   record    the answer, durable before it leaves                journal
@@ -18,14 +19,15 @@
  * sure that it gets the same serial number and dates. Main thread. */
 
 #include "daemon/link/channel-context.h"
+#include "daemon/link/lane.h"
 
 typedef struct Request Request;
 
-/* |deadline|: the message's, in µs of g_get_monotonic_time(); what starts before it is brought to its end. |done| runs
+/* |lane|: the channel's, lives until it is closed; |deadline|: the message's, in µs of g_get_monotonic_time(); what starts before it is brought to its end. |done| runs
  * once, later, unless abandoned. */
-Request *request_start(ChannelContext *channel, TransportMessage *message, gint64 deadline, DealtWithFunc done,
-                       void *userdata);
-/* The channel goes away: a signature under way is still recorded, nothing is published. */
+Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *message, gint64 deadline,
+                       DealtWithFunc done, void *userdata);
+/* The channel goes away, and its lane is closed: a signature under way is still recorded, nothing is published. */
 void request_abandon(Request *request);
 
 /* What the platform is told for |error|: its own text where it is about the request, a stable one where it is about
