@@ -456,11 +456,31 @@ static void a_request_is_not_started_late_and_not_broken_off(void)
     close_scene(&scene);
 }
 
-/* 300 messages in one go, room for 50: bounded, in order, and the daemon goes on. */
+static int by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* How far a name stands from where it would be in order, on average. */
+static guint average_displacement(GPtrArray *names)
+{
+    g_autoptr(GPtrArray) sorted = g_ptr_array_new();
+    g_ptr_array_extend(sorted, names, NULL, NULL);
+    guint sum = 0;
+    g_ptr_array_sort(sorted, by_name);
+    for (guint i = 0; i < names->len; i++) {
+        guint rank = 0;
+        g_ptr_array_find(sorted, g_ptr_array_index(names, i), &rank);
+        sum += MAX(rank, i) - MIN(rank, i);
+    }
+    return sum / MAX(names->len, 1);
+}
+
+/* 300 messages in one go, room for 200: bounded, in order, and the daemon goes on. */
 static void a_flood_is_bounded_and_served_in_order(void)
 {
     Scene scene;
-    open_scene_with(&scene, "fake:serial=F1", &(Config){.queue_length = 50});
+    open_scene_with(&scene, "fake:serial=F1", &(Config){.queue_length = 200});
     for (guint i = 0; i < 300; i++) {
         g_autofree char *siguuid = g_strdup_printf("r-%03u", i);
         send_csr(&scene, siguuid);
@@ -469,15 +489,10 @@ static void a_flood_is_bounded_and_served_in_order(void)
     while (authority_signatures(scene.authority) + authority_denied(scene.authority) < 300)
         g_main_context_iteration(NULL, TRUE);
     g_assert_cmpuint(authority_denied(scene.authority), >, 0);
-    g_assert_cmpuint(authority_signatures(scene.authority), >=, 50);
-    const char *previous = "";
-    guint out_of_order = 0;
-    for (guint i = 0; i < scene.agent->signed_requests->len; i++) {
-        out_of_order += g_strcmp0(g_ptr_array_index(scene.agent->signed_requests, i), previous) < 0;
-        previous = g_ptr_array_index(scene.agent->signed_requests, i);
-    }
-    /* Started in order; two that were started together may finish the other way round. */
-    g_assert_cmpuint(out_of_order, <, scene.agent->signed_requests->len / 3);
+    g_assert_cmpuint(authority_signatures(scene.authority), >=, 200);
+    /* Several are handled at once, so neighbours may finish the other way round; last in, first out would
+     * move each by about half the queue. */
+    g_assert_cmpuint(average_displacement(scene.agent->signed_requests), <=, 16);
     send_csr(&scene, "s-after");
     g_autofree char *after = answer(&scene, "s-after", true);
     close_scene(&scene);
