@@ -74,7 +74,7 @@ static const FaultInfo infos[] = {
     {"empty", FAULT_FLAW, FLAW_EMPTY, PLACE_REQUEST, PLACE_REQUEST, NULL, "nothing where zlib should be"},
 
     SAID("wrong-caindex", FAULT_WRONG_CAINDEX, "4711", PLACE_REQUEST, "a caindex that was not offered"),
-    SAID("wrong-ca", FAULT_WRONG_CA, NULL, PLACE_REQUEST, "the inner ca names another authority"),
+    SAID("wrong-ca", FAULT_WRONG_CA, NULL, PLACE_MESSAGE, "what is signed names another authority"),
     SAID("siguuid-differs", FAULT_SIGUUID_DIFFERS, NULL, PLACE_MESSAGE, "outer and inner siguuid differ"),
     SAID("replay", FAULT_REPLAY, NULL, PLACE_REQUEST, "an earlier request's S/MIME goes out first"),
     SAID("other-signtype", FAULT_OTHER_SIGNTYPE, NULL, PLACE_REQUEST, "a signtype that doesn't exist"),

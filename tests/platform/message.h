@@ -22,6 +22,10 @@ typedef enum MessageFlaw { /* of what is said, beside the S/MIME layers */
                            MESSAGE_OTHER_SIGNTYPE = 1 << 9,
 } MessageFlaw;
 
+/* Of an authority that nobody has. */
+#define MESSAGE_OTHER_SERIAL "0123456789abcdef0123"
+#define MESSAGE_OTHER_THUMBPRINT "0123456789abcdef0123456789abcdef01234567"
+
 /* How a message is made otherwise than right. All zero: it is right. */
 typedef struct MessageFaults {
     Flaw flaw;
