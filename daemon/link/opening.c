@@ -51,8 +51,10 @@ static bool run_open(void *data, GCancellable *cancelled, GError **error)
     job->opened.signing_time = verified->signing_time;
 
     g_autoptr(GBytes) text = unwrap(job, verified->content, error);
-    if (!text)
+    if (!text) {
+        job->opened.unopenable = !error || !g_error_matches(*error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED);
         return false;
+    }
     gsize size;
     const void *bytes = g_bytes_get_data(text, &size);
     EVP_Digest(bytes, size, job->opened.digest, NULL, EVP_sha256(), NULL);

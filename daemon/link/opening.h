@@ -8,6 +8,7 @@
 #include "daemon/link/envelope.h"
 #include "daemon/worker.h"
 #include <json-glib/json-glib.h>
+#include <stdbool.h>
 
 typedef enum OpeningForm {
     OPENING_SIGNED,   /* sign(JSON): solicit signature */
@@ -20,6 +21,7 @@ typedef struct Opened {
     gint64 signing_time;
     guint8 digest[32]; /* SHA-256 of the JSON */
     JsonObject *content; /* NULL where decrypting, inflating or parsing failed */
+    bool unopenable;     /* decrypting or inflating failed: not made for this key, or damaged */
 } Opened;
 
 /* |opened| belongs to the caller and is NULL where the job never ran to its end. |error| is one stable line that a

@@ -488,6 +488,10 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
         finish(request);
         return;
     }
+    if (opened->unopenable) { /* protocol.md 2.7; after a restart the platform may have been told the answer */
+        drop(request, error->message);
+        return;
+    }
     X509_up_ref(opened->signer);
     request->platform = opened->signer;
     request->signing_time = opened->signing_time;

@@ -15,7 +15,9 @@
  *   answer    seal anew, publish until the platform holds it      crypto thread, transport
  *
  * A verified request always gets an answer, success:false with one stable line where it can't be done, unless its time
- * ran out before it was the token's turn. A failure is not recorded: the platform may ask again, and the intent makes
+ * ran out before it was the token's turn, or it can't be decrypted or inflated: after a restart such a one comes again
+ * that was made for the last channel key, and the platform may already have its answer (it asks again if not). A
+ * failure is not recorded: the platform may ask again, and the intent makes
  * sure that it gets the same serial number and dates. Main thread. */
 
 #include "daemon/link/channel-context.h"
