@@ -134,13 +134,24 @@ static char *digest_of(const char *text)
     return text ? g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1) : NULL;
 }
 
+/* Of what the CRL says: a signature of the same may differ, when it had to be made again after a crash. */
+static char *digest_of_crl(const char *pem)
+{
+    g_autoptr(X509_CRL) crl = pem ? crl_from_pem(pem, -1, NULL) : NULL;
+    unsigned char *said = NULL;
+    int size = crl ? i2d_re_X509_CRL_tbs(crl, &said) : 0;
+    char *digest = size > 0 ? g_compute_checksum_for_data(G_CHECKSUM_SHA256, said, (gsize)size) : NULL;
+    OPENSSL_free(said);
+    return digest;
+}
+
 static void remember(Exchange *exchange, const Answer *answer)
 {
     Exchanges *exchanges = exchange->exchanges;
     Finished *finished = g_new0(Finished, 1);
     finished->siguuid = g_strdup(exchange->siguuid);
     finished->answer_digest = digest_of(answer ? answer->message : NULL);
-    finished->crl_digest = digest_of(exchange->crl);
+    finished->crl_digest = digest_of_crl(exchange->crl);
     g_hash_table_replace(exchanges->finished, finished->siguuid, finished);
     g_queue_push_tail(&exchanges->finished_order, g_strdup(finished->siguuid));
     if (g_queue_get_length(&exchanges->finished_order) > FINISHED_KEPT) {
@@ -528,9 +539,9 @@ bool exchanges_take_crl(Exchanges *exchanges, Authority *authority, const char *
     Exchange *exchange = g_hash_table_lookup(exchanges->running, siguuid);
     const Finished *finished = g_hash_table_lookup(exchanges->finished, siguuid);
     const char *earlier = exchange ? exchange->crl : NULL;
-    g_autofree char *digest = digest_of(crl);
+    g_autofree char *digest = digest_of_crl(crl);
     g_autofree char *earlier_digest =
-        earlier ? digest_of(earlier) : g_strdup(finished ? finished->crl_digest : NULL);
+        earlier ? digest_of_crl(earlier) : g_strdup(finished ? finished->crl_digest : NULL);
     if (earlier_digest && !g_str_equal(digest, earlier_digest)) {
         tally_count(tally, "conflicts");
         tally_complain(tally, "For request %s a second CRL was delivered", siguuid);
