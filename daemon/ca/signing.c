@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Finds the kind, carries its work through the three steps, and keeps detail that is ours from leaving. */
+/* Finds the kind and carries its work through the three steps. */
 
 #include "daemon/ca/signing.h"
 #include "daemon/ca/refusal.h"
@@ -16,7 +16,6 @@ struct Signing {
     char *intent;
     char *summary;
     char *text;
-    char *failure;
     bool used;
 };
 
@@ -71,7 +70,6 @@ void signing_free(Signing *signing)
     g_free(signing->intent);
     g_free(signing->summary);
     g_free(signing->text);
-    g_free(signing->failure);
     g_free(signing);
 }
 
@@ -90,19 +88,8 @@ bool signing_sign(Signing *signing, EVP_PKEY *key, GError **error)
     g_return_val_if_fail(!signing->used, false);
     signing->used = true;
 
-    g_autoptr(GError) failure = NULL;
-    signing->text = signing->kind->sign(signing->work, signing->ca, key, &failure);
-    if (signing->text)
-        return true;
-    signing->failure = g_strdup(failure->message);
-    const char *detail = strstr(failure->message, ": ");
-    int length = detail ? (int)(detail - failure->message) : G_MAXINT;
-    return refuse_as(error, (IothsmError)failure->code, "%.*s", length, failure->message);
-}
-
-const char *signing_failure(const Signing *signing)
-{
-    return signing->failure;
+    signing->text = signing->kind->sign(signing->work, signing->ca, key, error);
+    return signing->text != NULL;
 }
 
 const char *signing_text(const Signing *signing)

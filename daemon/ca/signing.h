@@ -41,12 +41,8 @@ const char *signing_intent(const Signing *signing);
 /* For the log: "certificate for CN=srv.example.test", "CRL with 12 entries", "CMS message of 5 bytes". */
 const char *signing_summary(const Signing *signing);
 
-/* Once. */
+/* Once. |error| says what OpenSSL and the token's driver said: for the log, never for the platform. */
 bool signing_sign(Signing *signing, EVP_PKEY *key, GError **error);
-
-/* Transfer none: why signing_sign failed, with what OpenSSL and the token's driver said. For the log, never
- * for the platform. NULL where nothing failed. */
-const char *signing_failure(const Signing *signing);
 
 /* Transfer none: the answer's `message`, NULL before signing_sign succeeded. For a CRL it is the PEM to be
  * delivered. */

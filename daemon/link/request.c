@@ -145,19 +145,11 @@ static void refuse(Request *request, const char *text)
     send_answer(request, false, text);
 }
 
-const char *request_error_text(const GError *error)
+const char *request_token_error_text(const GError *error)
 {
     if (error->domain != IOTHSM_ERROR)
         return "Signing failed";
     switch ((IothsmError)error->code) {
-    case IOTHSM_ERROR_INVALID:
-    case IOTHSM_ERROR_UNSUPPORTED:
-    case IOTHSM_ERROR_POLICY_DENIED:
-    case IOTHSM_ERROR_LIMITS_EXCEEDED:
-    case IOTHSM_ERROR_BAD_CERTIFICATE:
-    case IOTHSM_ERROR_KEY_MISMATCH:
-    case IOTHSM_ERROR_LINK_DOWN: /* a delivery's */
-        return error->message;
     case IOTHSM_ERROR_PIN_REQUIRED:
     case IOTHSM_ERROR_PIN_WRONG:
     case IOTHSM_ERROR_PIN_BLOCKED:
@@ -174,6 +166,23 @@ const char *request_error_text(const GError *error)
         return "HSM did not answer in time";
     default:
         return "Signing failed";
+    }
+}
+
+const char *request_error_text(const GError *error)
+{
+    if (error->domain != IOTHSM_ERROR)
+        return "Signing failed";
+    switch ((IothsmError)error->code) {
+    case IOTHSM_ERROR_INVALID:
+    case IOTHSM_ERROR_UNSUPPORTED:
+    case IOTHSM_ERROR_POLICY_DENIED:
+    case IOTHSM_ERROR_LIMITS_EXCEEDED:
+    case IOTHSM_ERROR_BAD_CERTIFICATE:
+    case IOTHSM_ERROR_KEY_MISMATCH:
+        return error->message;
+    default:
+        return request_token_error_text(error);
     }
 }
 
@@ -220,7 +229,9 @@ static void on_delivered(const GError *error, void *userdata)
     if (is_abandoned(request))
         return;
     if (error)
-        refuse(request, request_error_text(error));
+        refuse(request, g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN)
+                            ? error->message
+                            : request_token_error_text(error));
     else
         record(request);
 }
@@ -262,7 +273,7 @@ static void on_signed(const GError *error, void *userdata)
         drop(request, error->message);
     } else if (error) {
         log_warning("The signature for request %s failed: %s", request->siguuid, error->message);
-        refuse(request, request_error_text(error));
+        refuse(request, request_token_error_text(error));
     } else if (signing_is_delivered(request->signing)) {
         request->delivery = g_cancellable_new();
         delivery_start(request->channel->link, request->authority, request->channel->key, request->siguuid,
@@ -285,7 +296,8 @@ static void sign(void *userdata)
     if (!authority_use_key(request->authority, run_sign, job, sign_job_free, limit, NULL, on_signed, request,
                            &error)) {
         request->sign = NULL;
-        refuse(request, request_error_text(error));
+        log_warning("Request %s can't be signed: %s", request->siguuid, error->message);
+        refuse(request, request_token_error_text(error));
     }
 }
 

@@ -32,6 +32,7 @@ Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *me
 /* The channel goes away, and its lane is closed: a signature under way is still recorded, nothing is published. */
 void request_abandon(Request *request);
 
-/* What the platform is told for |error|: its own text where it is about the request, a stable one where it is about
- * the token (no PIN state beyond "login failed"). Transfer none. */
+/* What the platform is told. For an |error| about the request: its own text. For one of the token or of our own: a
+ * stable one (no token, no slot, no PIN state beyond "login failed"), whatever the token's words are. Transfer none. */
 const char *request_error_text(const GError *error);
+const char *request_token_error_text(const GError *error);

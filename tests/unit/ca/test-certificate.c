@@ -399,7 +399,7 @@ static void test_the_wrong_key_is_found_out(void)
     g_assert_null(signing_text(signing));
 }
 
-static void test_a_key_that_cannot_sign_gives_no_detail_away(void)
+static void test_a_key_that_cannot_sign_says_why(void)
 {
     const SigningRules rules = {0};
     g_autoptr(TestAuthority) ca = test_authority_new("p256");
@@ -412,8 +412,8 @@ static void test_a_key_that_cannot_sign_gives_no_detail_away(void)
     g_autoptr(GError) error = NULL;
     g_autoptr(Signing) signing = signing_new("csr", request, ca->certificate, &rules, NOW, NULL, &error);
     g_assert_false(signing_sign(signing, public_only, &error));
-    g_assert_cmpstr(error->message, ==, "The CA key could not sign");
-    assert_contains(signing_failure(signing), "The CA key could not sign: ");
+    assert_contains(error->message, "The CA key could not sign: ");
+    g_assert_null(signing_text(signing));
 }
 
 int main(int argc, char **argv)
@@ -441,7 +441,6 @@ int main(int argc, char **argv)
                     test_with_options_the_requests_extensions_are_dropped);
     g_test_add_func("/certificate/a-ca-without-key-identifier-is-refused", test_a_ca_without_key_identifier);
     g_test_add_func("/certificate/the-wrong-key-is-found-out", test_the_wrong_key_is_found_out);
-    g_test_add_func("/certificate/a-key-that-cannot-sign-gives-no-detail-away",
-                    test_a_key_that_cannot_sign_gives_no_detail_away);
+    g_test_add_func("/certificate/a-key-that-cannot-sign-says-why", test_a_key_that_cannot_sign_says_why);
     return g_test_run();
 }

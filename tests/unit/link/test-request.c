@@ -543,9 +543,15 @@ static void a_failed_signature_is_not_the_answer_for_ever(void)
 {
     Scene scene;
     open_scene(&scene);
+    send_csr(&scene, "warm"); /* the channel certificate is there from now on */
+    g_autofree char *warm = answer(&scene, "warm", true);
     fake_source_fail_next(scene.agent->source, "F1", 1, IOTHSM_ERROR_FAILED);
     send_csr(&scene, "r-1");
     assert_refused(&scene, "r-1", "Signing failed");
+    /* What a token says names the token and the slot: not the platform's business. */
+    fake_source_fail_next(scene.agent->source, "F1", 1, IOTHSM_ERROR_UNSUPPORTED);
+    send_csr(&scene, "r-2");
+    assert_refused(&scene, "r-2", "Signing failed");
     guint answers = count_answers(&scene);
     send_csr(&scene, "r-1");
     wait_answers(&scene, answers + 1);
