@@ -7,7 +7,8 @@
  * block; with |threads| > 1 several run at once and the backend does its own locking. A backend knows nothing
  * of the bus, the link or the main loop, and never logs: it answers with errors that name the token and the
  * slot and say what to do. No function ever tries a PIN that it was not handed in that very call, with one
- * exception: a PIN that the token accepted may be presented again after the driver re-opened the token. */
+ * exception: a PIN that the token accepted may be presented again after the driver re-opened the token. If the
+ * token refuses it then, take_refused gives it to who remembers such PINs. */
 
 #include "daemon/secret.h"
 #include "daemon/token/key-type.h"
@@ -94,6 +95,10 @@ typedef struct BackendClass {
                        GError **error);
     /* Replaces the slot's certificate; the new one is in place before the old one goes. */
     bool (*write_certificate)(Backend *backend, const char *slot, X509 *certificate, GError **error);
+    /* A PIN that was accepted once and refused when it was presented again; NULL where there is none. Each is
+     * given once. Transfer full. The function may be NULL. */
+    Secret *(*take_refused)(Backend *backend);
+
     /* Removes key and certificate. */
     bool (*clear_slot)(Backend *backend, const char *slot, GError **error);
 

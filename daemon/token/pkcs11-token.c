@@ -47,14 +47,24 @@ static void log_out(Pkcs11Token *token)
     (void)token->module->functions->C_Logout(token->session);
 }
 
-/* A PIN that was accepted before, presented again because the token was re-opened: never when tries are
- * short. */
-static void log_in_again(Pkcs11Token *token, CK_FLAGS flags)
+/* A PIN that was accepted before. Somebody may have changed it elsewhere meanwhile: then it is never
+ * presented again. */
+static void log_in_again(Pkcs11Token *token)
 {
-    int retries = pkcs11_pin_retries(token->module, flags);
-    CK_RV result = retries >= 0 && retries <= 2 ? CKR_PIN_LOCKED : log_in(token, CKU_USER, token->pin);
+    CK_RV result = log_in(token, CKU_USER, token->pin);
+    if (result == CKR_PIN_INCORRECT) {
+        secret_unref(token->refused);
+        token->refused = secret_ref(token->pin);
+    }
     if (result != CKR_OK && result != CKR_USER_ALREADY_LOGGED_IN)
         drop_pin(token);
+}
+
+static Secret *pkcs11_take_refused(Backend *backend)
+{
+    Pkcs11Token *token = token_of(backend);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
+    return g_steal_pointer(&token->refused);
 }
 
 static bool is_user_session(Pkcs11Token *token, CK_SESSION_HANDLE session, bool *ret_lost)
@@ -92,8 +102,11 @@ static bool open_token(Pkcs11Token *token, GError **error)
     if (!module_check(open_session(token, &token->session), error, "Token %s can't be opened", token->serial))
         return false;
     token->open = true;
-    if (token->pin)
-        log_in_again(token, info.flags);
+    int retries = pkcs11_pin_retries(token->module, info.flags);
+    if (token->pin && retries >= 0 && retries <= 2)
+        drop_pin(token); /* not when tries are short */
+    else if (token->pin)
+        log_in_again(token);
     return true;
 }
 
@@ -284,8 +297,8 @@ static bool try_login(Pkcs11Token *token, Secret *pin, bool insist, GError **err
     CK_RV result = log_in(token, CKU_USER, pin);
     if (result == CKR_OK)
         keep_pin(token, pin);
-    else if (user && token->pin && log_in(token, CKU_USER, token->pin) != CKR_OK)
-        drop_pin(token);
+    else if (user && token->pin)
+        log_in_again(token);
     return module_check(result, error, "Token %s did not accept the PIN", token->serial);
 }
 
@@ -338,8 +351,8 @@ static bool reset_pin(Pkcs11Token *token, Secret *so_pin, Secret *new_pin, GErro
     log_out(token);
     CK_RV result = log_in(token, CKU_SO, so_pin);
     if (!module_check(result, error, "Token %s did not accept the security officer PIN", token->serial)) {
-        if (token->pin && log_in(token, CKU_USER, token->pin) != CKR_OK)
-            drop_pin(token);
+        if (token->pin)
+            log_in_again(token);
         return false;
     }
     result = functions->C_InitPIN(token->session, (CK_UTF8CHAR *)secret_data(new_pin), secret_size(new_pin));
@@ -366,6 +379,7 @@ static void close_and_free(Pkcs11Token *token)
     g_hash_table_unref(token->keys);
     g_array_unref(token->idle);
     drop_pin(token);
+    secret_unref(token->refused);
     g_mutex_clear(&token->lock);
     g_free(token->serial);
     module_unref(token->module);
@@ -393,9 +407,9 @@ static void pkcs11_free(Backend *backend)
     {                                                                                                        \
         .kind = name, .threads = 0, .free = pkcs11_free, .probe = pkcs11_probe, .login = pkcs11_login,       \
         .logout = pkcs11_logout, .change_pin = pkcs11_change_pin, .unblock_pin = pkcs11_unblock_pin,         \
-        .generate_key = pkcs11_generate_key, .import_key = pkcs11_import_key,                                \
-        .write_certificate = pkcs11_write_certificate, .clear_slot = pkcs11_clear_slot,                      \
-        .open_key = pkcs11_open_key, .close_key = pkcs11_close_key                                           \
+        .take_refused = pkcs11_take_refused, .generate_key = pkcs11_generate_key,                            \
+        .import_key = pkcs11_import_key, .write_certificate = pkcs11_write_certificate,                      \
+        .clear_slot = pkcs11_clear_slot, .open_key = pkcs11_open_key, .close_key = pkcs11_close_key          \
     }
 
 Backend *pkcs11_token_new(Module *module, const char *serial)

@@ -17,13 +17,14 @@ typedef struct Pkcs11Token {
     ModuleClient client;
     Module *module;
     char *serial;
-    GMutex lock; /* guards what follows; taken inside the module's gate only */
+    GMutex lock; /* guards what follows; nobody enters the module's gate with it */
     bool open;
     bool login_required;
     bool writable;
     CK_SLOT_ID slot_id;
     CK_SESSION_HANDLE session;
     Secret *pin;      /* the token has accepted it; NULL: not logged in */
+    Secret *refused;  /* it had accepted it, and refused it since; for take_refused */
     GHashTable *keys; /* slot name → EVP_PKEY */
     GArray *idle;     /* CK_SESSION_HANDLE: logged in like all, and doing nothing */
 } Pkcs11Token;

@@ -44,9 +44,20 @@ static bool refused_before(const Act *act, const char *name, const Secret *pin, 
 static void note_refusal(Act *act, const char *name, const Secret *pin)
 {
     g_autoptr(GError) error = NULL;
-    if (!pin_store_note_refused(act->driver->store, name, pin, &error))
-        act->note =
-            g_strdup_printf("The token refused the PIN, and that could not be noted: %s", error->message);
+    if (pin_store_note_refused(act->driver->store, name, pin, &error))
+        return;
+    g_free(act->note);
+    act->note = g_strdup_printf("The token refused the PIN, and that could not be noted: %s", error->message);
+}
+
+void act_note_refused(Act *act)
+{
+    Backend *backend = act->driver->backend;
+    g_autoptr(Secret) pin = backend->class->take_refused ? backend->class->take_refused(backend) : NULL;
+    if (!pin)
+        return;
+    act->verdict = act->verdict == PIN_NOT_TRIED ? PIN_REFUSED : act->verdict;
+    note_refusal(act, act->driver->serial, pin);
 }
 
 static bool login(Act *act, Secret *pin, bool insist, GError **error)

@@ -58,6 +58,8 @@ struct Act {
 };
 
 Act *act_new(Token *token, ActRunFunc run);
+/* token-pin.c, on the thread: what the driver found out about a PIN by itself is remembered. */
+void act_note_refused(Act *act);
 /* Takes |act|. Never calls back from inside. */
 void act_submit(Act *act, GCancellable *cancellable);
 /* Ends |act| without having run it, with |error|, which is taken. */

@@ -555,6 +555,69 @@ static void close_all_sessions(void)
     dlclose(library);
 }
 
+/* As another program does it, in the middle of our work. */
+static void change_pin_elsewhere(const char *serial, const char *old_pin, const char *new_pin)
+{
+    void *library = dlopen(module_path, RTLD_LAZY | RTLD_LOCAL);
+    CK_C_GetFunctionList get_function_list;
+    CK_FUNCTION_LIST *functions = NULL;
+    CK_SLOT_ID slots[64];
+    CK_ULONG n_slots = G_N_ELEMENTS(slots);
+    guint changed = 0;
+    *(void **)&get_function_list = dlsym(library, "C_GetFunctionList");
+    g_assert_cmpuint(get_function_list(&functions), ==, CKR_OK);
+    g_assert_cmpuint(functions->C_GetSlotList(CK_TRUE, slots, &n_slots), ==, CKR_OK);
+    for (CK_ULONG i = 0; i < n_slots; i++) {
+        CK_TOKEN_INFO info;
+        CK_SESSION_HANDLE session;
+        g_assert_cmpuint(functions->C_GetTokenInfo(slots[i], &info), ==, CKR_OK);
+        g_autofree char *found = module_token_serial(&info);
+        if (!g_str_equal(found, serial))
+            continue;
+        g_assert_cmpuint(
+            functions->C_OpenSession(slots[i], CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &session), ==,
+            CKR_OK);
+        g_assert_cmpuint(functions->C_SetPIN(session, (CK_UTF8CHAR *)old_pin, strlen(old_pin),
+                                             (CK_UTF8CHAR *)new_pin, strlen(new_pin)),
+                         ==, CKR_OK);
+        g_assert_cmpuint(functions->C_CloseAllSessions(slots[i]), ==, CKR_OK);
+        changed++;
+    }
+    g_assert_cmpuint(changed, ==, 1);
+    dlclose(library);
+}
+
+/* The PIN that the token had accepted is presented once more when its sessions are lost. Changed elsewhere
+ * meanwhile, it is refused, and then it counts as every refused PIN: not at the next start either. */
+static void test_a_pin_changed_elsewhere_is_presented_once(void)
+{
+    g_autoptr(Fixture) fixture = softhsm_fixture();
+    g_autofree char *serial = create_token(fixture, "Elsewhere");
+    Token *token = fixture_token(fixture, serial);
+    g_autoptr(Secret) pin = secret_of(PIN);
+    g_auto(Ending) set = {0};
+    token_set_pin(token, pin, true, NULL, ending_done, &set);
+    ending_ok(&set);
+    change_pin_elsewhere(serial, PIN, "another pin");
+    g_auto(Ending) refreshed = {0};
+    token_refresh(token, ending_done, &refreshed);
+    ending_ok(&refreshed);
+    g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_WRONG);
+    g_auto(Ending) again = {0};
+    token_set_pin(token, pin, false, NULL, ending_done, &again);
+    ending_fails(&again, IOTHSM_ERROR_PIN_WRONG);
+    g_assert_nonnull(strstr(again.error->message, "before"));
+    g_autofree char *directory = g_strdup(fixture->directory);
+    fixture_free(g_steal_pointer(&fixture));
+
+    g_autoptr(Fixture) next = fixture_new_in(pkcs11_source_new(module_path, true), directory, true);
+    token = fixture_token(next, serial);
+    g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_WRONG);
+    set_pin(token, "another pin");
+    g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_SET);
+    delete_token(next, serial);
+}
+
 static void test_lost_sessions_are_opened_again(void)
 {
     g_autoptr(Fixture) fixture = softhsm_fixture();
@@ -695,6 +758,8 @@ int main(int argc, char **argv)
                     test_no_request_fails_because_of_a_reload);
     g_test_add_func("/pkcs11/signing-goes-on-while-slots-change", test_signing_goes_on_while_slots_change);
     g_test_add_func("/pkcs11/lost-sessions-are-opened-again", test_lost_sessions_are_opened_again);
+    g_test_add_func("/pkcs11/a-pin-changed-elsewhere-is-presented-once",
+                    test_a_pin_changed_elsewhere_is_presented_once);
     g_test_add_func("/pkcs11/tries-left-are-read-from-the-flags", test_tries_left_are_read_from_the_flags);
     g_test_add_func("/pkcs11/stored-pin-stays-back-when-the-flags-warn",
                     test_stored_pin_stays_back_when_the_flags_warn);
