@@ -75,7 +75,8 @@ bool state_file_write(const char *path, const void *data, gsize size, GError **e
 
 GBytes *state_file_read(const char *path, gsize limit, GError **error)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    /* Non-blocking: a FIFO would have us wait for its writer. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT)
         return NULL;
     if (fd < 0) {

@@ -137,15 +137,11 @@ Identity *identity_open(const char *state_directory, GError **error)
     g_autoptr(GError) failure = NULL;
     const char *machine = NULL;
     g_autoptr(GBytes) text = state_file_read(identity->path, FILE_SIZE_MAX, &failure);
-    if (failure) {
-        g_propagate_error(error, g_steal_pointer(&failure));
-        return NULL;
-    }
-    if (!text)
+    if (!text && !failure)
         return make_new(identity, error) ? g_steal_pointer(&identity) : NULL;
     gsize size = 0;
-    const char *data = g_bytes_get_data(text, &size);
-    g_autoptr(JsonObject) object = json_object_parse(size > 0 ? data : "", size, &failure);
+    const char *data = text ? g_bytes_get_data(text, &size) : NULL;
+    g_autoptr(JsonObject) object = failure ? NULL : json_object_parse(size > 0 ? data : "", size, &failure);
     if (object && read_object(identity, object, &machine, &failure))
         return settle(identity, machine, error) ? g_steal_pointer(&identity) : NULL;
 

@@ -45,6 +45,16 @@ static void a_link_is_not_followed(void)
     g_assert_nonnull(error);
 }
 
+static void a_pipe_is_not_waited_for(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "pipe", NULL);
+    g_autoptr(GError) error = NULL;
+    g_assert_cmpint(mkfifo(path, 0600), ==, 0);
+    g_assert_null(state_file_read(path, 3, &error));
+    g_assert_nonnull(error);
+}
+
 static void set_aside_keeps_every_broken_file(void)
 {
     g_autofree char *directory = test_directory();
@@ -80,6 +90,7 @@ int main(int argc, char **argv)
     g_test_add_func("/state-file/round-trip", a_written_file_reads_back_and_is_private);
     g_test_add_func("/state-file/absent-and-large", no_file_is_no_error_and_a_large_one_is);
     g_test_add_func("/state-file/link", a_link_is_not_followed);
+    g_test_add_func("/state-file/pipe", a_pipe_is_not_waited_for);
     g_test_add_func("/state-file/set-aside", set_aside_keeps_every_broken_file);
     g_test_add_func("/state-file/failed-write", a_failed_write_leaves_the_old_file_and_no_other);
     return g_test_run();

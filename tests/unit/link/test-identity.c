@@ -176,6 +176,16 @@ static void broken_files_are_set_aside(void)
     }
 }
 
+static void what_is_no_file_is_set_aside(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autofree char *path = g_build_filename(directory, "agent.json", NULL);
+    g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+    g_autoptr(Identity) identity = open_in(directory);
+    g_assert_true(g_uuid_string_is_valid(identity_uuid(identity)));
+    g_assert_cmpuint(files_aside(directory), ==, 1);
+}
+
 /* A number that may have reached the disk is not given to anybody else. */
 static void failed_write_burns_the_number(void)
 {
@@ -232,6 +242,7 @@ int main(int argc, char *argv[])
     g_test_add_func("/identity/a-uuid-from-a-machine-without-an-id-is-kept",
                     uuid_from_a_machine_without_an_id_is_kept);
     g_test_add_func("/identity/broken-files-are-set-aside", broken_files_are_set_aside);
+    g_test_add_func("/identity/what-is-no-file-is-set-aside", what_is_no_file_is_set_aside);
     g_test_add_func("/identity/a-failed-write-burns-the-number", failed_write_burns_the_number);
     g_test_add_func("/identity/threads-get-one-number-each", threads_get_one_number_each);
     return g_test_run();
