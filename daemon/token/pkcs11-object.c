@@ -33,8 +33,10 @@ void template_add(Template *template, CK_ATTRIBUTE_TYPE type, const void *value,
     if (size == 0)
         return;
     attribute->pValue = OPENSSL_secure_malloc(size);
+    if (!attribute->pValue) /* the secure heap is full; what is wiped in the end all the same */
+        attribute->pValue = OPENSSL_malloc(size);
     if (!attribute->pValue)
-        g_error("out of locked memory for an attribute of %zu bytes", size);
+        g_error("out of memory for an attribute of %zu bytes", size);
     memcpy(attribute->pValue, value, size);
 }
 
