@@ -179,9 +179,3 @@ JsonArray *property_array(JsonObject *object, const char *name)
     JsonNode *node = member_of_type(object, name, JSON_NODE_ARRAY);
     return node ? json_node_get_array(node) : NULL;
 }
-
-JsonObject *property_object(JsonObject *object, const char *name)
-{
-    JsonNode *node = member_of_type(object, name, JSON_NODE_OBJECT);
-    return node ? json_node_get_object(node) : NULL;
-}

@@ -15,5 +15,4 @@ JsonNode *message_to_json(sd_bus_message *message, GError **error);
 const char *property_text(JsonObject *object, const char *name);
 gint64 property_number(JsonObject *object, const char *name);
 JsonArray *property_array(JsonObject *object, const char *name);
-JsonObject *property_object(JsonObject *object, const char *name);
 bool property_is_true(JsonObject *object, const char *name);

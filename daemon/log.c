@@ -28,11 +28,6 @@ void log_set_level(int priority)
     atomic_store(&level, priority);
 }
 
-int log_get_level(void)
-{
-    return atomic_load(&level);
-}
-
 bool log_level_from_string(const char *text, int *ret_priority)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(levels); i++) {
@@ -42,14 +37,6 @@ bool log_level_from_string(const char *text, int *ret_priority)
         }
     }
     return false;
-}
-
-const char *log_level_to_string(int priority)
-{
-    for (gsize i = 0; i < G_N_ELEMENTS(levels); i++)
-        if (levels[i].priority == priority)
-            return levels[i].name;
-    return priority < LOG_ERR ? "err" : "debug";
 }
 
 /* systemd.exec(5), $JOURNAL_STREAM: device and inode of the journal's stream, if stderr still is that stream.

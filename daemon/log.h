@@ -24,8 +24,6 @@ void log_set_level(int priority);
 
 /* "debug", "info", "notice", "warning", "err"; false for anything else. */
 bool log_level_from_string(const char *text, int *ret_priority);
-const char *log_level_to_string(int priority);
-int log_get_level(void);
 
 /* |message_id| is one of message-ids.h or NULL, |fields| ends with a NULL name or is NULL. */
 void log_event(int priority, const char *message_id, const LogField *fields, const char *format, ...)

