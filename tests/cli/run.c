@@ -105,6 +105,16 @@ Run *run_program(const char *const *words, const char *line, va_list texts)
     return run(-1, "", argv);
 }
 
+GSubprocess *begin_program(const char *const *words, const char *line, va_list texts)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) argv = split(words, line, texts);
+    GSubprocess *child =
+        g_subprocess_newv((const char *const *)argv->pdata, G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error);
+    g_assert_no_error(error);
+    return child;
+}
+
 void assert_run(Run *run, int status)
 {
     if (run->status != status)

@@ -25,6 +25,9 @@ Run *run_iothsmctl_as(int uid, const char *input, const char *line, ...) G_GNUC_
 /* The same with any program: |words| (NULL-terminated), then those of |line|. */
 Run *run_program(const char *const *words, const char *line, va_list texts);
 
+/* Only starts it, with a pipe for stdout. Transfer full. */
+GSubprocess *begin_program(const char *const *words, const char *line, va_list texts);
+
 /* The exit status is |status|; otherwise the test fails and shows what was said. */
 void assert_run(Run *run, int status);
 /* What stdout holds is one JSON document. Transfer full. */

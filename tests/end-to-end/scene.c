@@ -4,6 +4,7 @@
 
 #include "tests/end-to-end/scene.h"
 #include "daemon/openssl-cleanup.h"
+#include <glib/gstdio.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,13 +97,32 @@ void scene_restart_platform(Scene *scene)
     start_platform(scene);
 }
 
+/* The verb is the first word of |line|, and the folder goes behind it. Transfer full. */
+static GStrv platform_words(const Scene *scene, const char *line, const char **ret_rest)
+{
+    const char *blank = strchrnul(line, ' ');
+    g_autofree char *verb = g_strndup(line, (gsize)(blank - line));
+    g_autofree char *option = g_strdup_printf("--directory=%s", scene->directory);
+    *ret_rest = blank;
+    return g_strdupv((char *[]){(char *)g_getenv("IOTHSM_PLATFORM"), verb, option, NULL});
+}
+
 static Run *run_platform(Scene *scene, const char *line, va_list texts)
 {
-    /* The verb is the first word, and the folder behind it. */
-    g_autofree char *option = g_strdup_printf("--directory=%s", scene->directory);
-    g_auto(GStrv) parts = g_strsplit(line, " ", 2);
-    const char *const words[] = {g_getenv("IOTHSM_PLATFORM"), parts[0], option, NULL};
-    return run_program(words, parts[1] != NULL ? parts[1] : "", texts);
+    const char *rest;
+    g_auto(GStrv) words = platform_words(scene, line, &rest);
+    return run_program((const char *const *)words, rest, texts);
+}
+
+GSubprocess *scene_begin_platform(Scene *scene, const char *line, ...)
+{
+    const char *rest;
+    g_auto(GStrv) words = platform_words(scene, line, &rest);
+    va_list texts;
+    va_start(texts, line);
+    GSubprocess *child = begin_program((const char *const *)words, rest, texts);
+    va_end(texts);
+    return child;
 }
 
 Run *scene_run_platform(Scene *scene, const char *line, ...)
@@ -132,6 +152,18 @@ char *scene_platform(Scene *scene, int status, const char *line, ...)
     va_end(texts);
     assert_status(scene, run, status, line);
     return g_steal_pointer(&run->out);
+}
+
+char *scene_end(Scene *scene, GSubprocess *child, int status)
+{
+    g_autoptr(GSubprocess) owned = child;
+    g_autoptr(GError) error = NULL;
+    char *out = NULL;
+    g_subprocess_communicate_utf8(owned, NULL, NULL, &out, NULL, &error);
+    g_assert_no_error(error);
+    Run run = {g_subprocess_get_exit_status(owned), out, (char *)""};
+    assert_status(scene, &run, status, "the client in the background");
+    return out;
 }
 
 static JsonNode *platform_status(Scene *scene)
@@ -189,6 +221,27 @@ void scene_free(Scene *scene)
     g_free(scene);
 }
 
+static char *sealing_key_file(const Scene *scene)
+{
+    g_autofree char *directory = scene_path(scene, "credentials");
+    g_assert_cmpint(g_mkdir_with_parents(directory, 0700), ==, 0);
+    return g_build_filename(directory, "iothsm.key", NULL);
+}
+
+void scene_give_sealing_key(Scene *scene)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *file = sealing_key_file(scene);
+    g_file_set_contents(file, "0123456789abcdef0123456789abcdef", 32, &error);
+    g_assert_no_error(error);
+}
+
+void scene_take_sealing_key(Scene *scene)
+{
+    g_autofree char *file = sealing_key_file(scene);
+    g_assert_cmpint(g_unlink(file), ==, 0);
+}
+
 void scene_start_again(Scene *scene)
 {
     fixture_start_daemon(scene->fixture, g_getenv("IOTHSMD"), scene->configuration, NULL,
@@ -203,6 +256,11 @@ void scene_start(Scene *scene, const char *limits, const char *const *environmen
     scene->configuration =
         g_strdup_printf("[Platform]\nUrl=%s\nVerificationCa=%s/verification-ca.pem\n%s%s", scene->url,
                         scene->directory, tls != NULL ? tls : "", limits != NULL ? limits : "");
+    g_autofree char *sealing_key = sealing_key_file(scene);
+    if (g_file_test(sealing_key, G_FILE_TEST_EXISTS)) {
+        g_ptr_array_add(scene->environment, g_strdup("CREDENTIALS_DIRECTORY"));
+        g_ptr_array_add(scene->environment, g_path_get_dirname(sealing_key));
+    }
     for (; environment != NULL && *environment != NULL; environment++)
         g_ptr_array_add(scene->environment, g_strdup(*environment));
     g_ptr_array_add(scene->environment, NULL);
@@ -335,6 +393,11 @@ void scene_wait_connected(Scene *scene, const char *name)
 }
 
 /* --- requests --- */
+
+gint64 scene_signatures(Scene *scene)
+{
+    return fixture_get_number(scene->fixture, IOTHSM_PATH, MANAGER_INTERFACE, "Signatures");
+}
 
 char *scene_sign(Scene *scene, const char *ca)
 {

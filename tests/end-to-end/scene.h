@@ -20,6 +20,9 @@ Scene *scene_new(const char *serve);
 void scene_free(Scene *scene);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scene, scene_free)
 
+/* Before scene_start: the daemon gets a key to seal PINs with. */
+void scene_give_sealing_key(Scene *scene);
+void scene_take_sealing_key(Scene *scene);
 /* Starts the daemon, which trusts the platform. |limits| is more configuration, may be NULL; |environment| as
  * NULL-terminated name, value pairs, may be NULL. It remembers both for the next start. */
 void scene_start(Scene *scene, const char *limits, const char *const *environment);
@@ -39,6 +42,10 @@ const char *scene_pin_file(const Scene *scene);
 char *scene_platform(Scene *scene, int status, const char *line, ...) G_GNUC_NULL_TERMINATED;
 /* The same, with its stderr. */
 Run *scene_run_platform(Scene *scene, const char *line, ...) G_GNUC_NULL_TERMINATED;
+/* Starts the client and comes back at once; the end of it is scene_end's. Transfer full. */
+GSubprocess *scene_begin_platform(Scene *scene, const char *line, ...) G_GNUC_NULL_TERMINATED;
+/* Waits for it: its exit status must be |status|; gives its stdout. Takes |child|. Transfer full. */
+char *scene_end(Scene *scene, GSubprocess *child, int status);
 /* A counter of the stand-in. */
 gint64 scene_counter(Scene *scene, const char *name);
 /* What the stand-in has to complain about must be nothing. */
@@ -70,5 +77,7 @@ void scene_assert_refused(Scene *scene, const char *message, const char *line, .
 void scene_assert_silence(Scene *scene, const char *line, ...) G_GNUC_NULL_TERMINATED;
 /* The daemon is the process that it was, and still signs. */
 void scene_assert_works(Scene *scene, const char *ca);
+/* The number of certificates, CRLs and CMS messages that the daemon has signed since it was started. */
+gint64 scene_signatures(Scene *scene);
 /* The daemon has said, or says within 20 s, |text|. */
 void scene_wait_log(Scene *scene, const char *text);
