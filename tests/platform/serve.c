@@ -200,11 +200,12 @@ int serve_main(int argc, char **argv)
     }
     umask(077);
     g_mkdir_with_parents(given.directory, 0700);
-    Platform platform = {.loop = g_main_loop_new(NULL, FALSE),
-                         .directory = g_canonicalize_filename(given.directory, NULL),
-                         .transports = g_strdup(given.transports ?: "websocket"),
-                         .token_life = given.token_life,
-                         .message_size = (guint64)given.message_size};
+    static Platform platform; /* reachable to the end: threads may still be at work */
+    platform.loop = g_main_loop_new(NULL, FALSE);
+    platform.directory = g_canonicalize_filename(given.directory, NULL);
+    platform.transports = g_strdup(given.transports ?: "websocket");
+    platform.token_life = given.token_life;
+    platform.message_size = (guint64)given.message_size;
     int lock = lock_directory(platform.directory, &error);
     bool ok = lock >= 0 && known_transports(platform.transports, &error) && open_parts(&platform, &error) &&
               run(&platform, &error);

@@ -30,7 +30,7 @@ class Platform:
         if not os.path.exists(folder) and folder != SEED.name:
             shutil.copytree(SEED.name, folder, ignore=shutil.ignore_patterns("authorities", "*.sock", "token.key"))
         self.process = subprocess.Popen([PROGRAM, "serve", f"--directory={folder}", *options], stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True)
+                                        stderr=open(folder + ".log", "w", encoding="utf-8"), text=True)
         for line in self.process.stdout:
             word, _, rest = line.strip().partition(" ")
             if word == "url":
@@ -62,8 +62,10 @@ class Platform:
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(20)
+        status = self.process.wait(20)
         self.process.stdout.close()
+        with open(self.folder + ".log", encoding="utf-8") as log:
+            assert status == 0, log.read()  # a sanitizer has something to say
 
 
 def provisioned(platform, folder, name="Home", key_type="RSA:2048", tls=False):
