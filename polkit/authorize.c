@@ -123,6 +123,17 @@ static void refuse_for_error(Question *question, const sd_bus_error *error)
     question_refuse(question, SD_BUS_ERROR_ACCESS_DENIED, text);
 }
 
+/* polkit has a dialog only where an agent shows it: in a session, or on a terminal that brings one along. */
+static void refuse_for_password(Question *question)
+{
+    bool dialog = sd_bus_message_get_allow_interactive_authorization(question->call) > 0;
+    question_refuse(question, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
+                    dialog
+                        ? "This needs a password, and polkit has no agent here that could ask for it; use a "
+                          "terminal or a desktop session, or be root."
+                        : "This needs a password, and the caller did not allow that one is asked for.");
+}
+
 static int on_polkit_answer(sd_bus_message *answer, void *userdata, sd_bus_error *ret_error)
 {
     Question *question = userdata;
@@ -140,8 +151,7 @@ static int on_polkit_answer(sd_bus_message *answer, void *userdata, sd_bus_error
     else if (authorized)
         question_allow(question);
     else if (challenge)
-        question_refuse(question, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
-                        "This needs a password, and the caller did not allow that one is asked for.");
+        refuse_for_password(question);
     else
         question_refuse(question, SD_BUS_ERROR_ACCESS_DENIED, "polkit refused this to the caller.");
     return 0;

@@ -79,8 +79,8 @@ static pid_t spawn(const char *const *argv, char **environment, const char *log,
     g_autoptr(GError) error = NULL;
     GPid pid;
     g_spawn_async_with_pipes(NULL, (char **)argv, environment,
-                             G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH, set_up_child, (gpointer)log, &pid,
-                             NULL, ret_stdout, NULL, &error);
+                             G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH, set_up_child, (gpointer)log,
+                             &pid, NULL, ret_stdout, NULL, &error);
     g_assert_no_error(error);
     return pid;
 }
@@ -633,6 +633,8 @@ static int check_authorization(sd_bus_message *call, void *userdata, sd_bus_erro
         return sd_bus_reply_method_return(call, "(bba{ss})", 0, 0, 0);
     case POLKIT_CHALLENGE:
         return sd_bus_reply_method_return(call, "(bba{ss})", polkit->interactive, !polkit->interactive, 0);
+    case POLKIT_NO_AGENT:
+        return sd_bus_reply_method_return(call, "(bba{ss})", 0, 1, 0);
     case POLKIT_ERROR:
         return sd_bus_error_set(error, "org.freedesktop.PolicyKit1.Error.Failed", "No such action");
     case POLKIT_GARBAGE:

@@ -106,6 +106,7 @@ typedef enum PolkitMode {
     POLKIT_YES,
     POLKIT_NO,
     POLKIT_CHALLENGE, /* yes where a dialog is allowed, otherwise "a password is needed" */
+    POLKIT_NO_AGENT,  /* "a password is needed", and nobody to ask for it */
     POLKIT_NEVER,     /* no answer */
     POLKIT_GARBAGE,   /* an answer of another type */
     POLKIT_ERROR,

@@ -130,6 +130,19 @@ static void others_are_refused_without_polkit(Service *service, gconstpointer da
     g_assert_cmpuint(service->verdicts, ==, 1);
 }
 
+static void who_could_not_be_asked_for_a_password_hears_why(Service *service, gconstpointer data)
+{
+    if (!fixture_has_other_user())
+        return;
+    fixture_polkit(service->fixture, POLKIT_NO_AGENT);
+    g_autofree char *quiet = call_as(service, OTHER_UID, false);
+    assert_refused(quiet, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED);
+    g_assert_nonnull(strstr(quiet, "caller did not allow"));
+    g_autofree char *dialog = call_as(service, OTHER_UID, true);
+    assert_refused(dialog, SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED);
+    g_assert_nonnull(strstr(dialog, "no agent"));
+}
+
 static void others_get_what_polkit_says(Service *service, gconstpointer data)
 {
     if (!fixture_has_other_user())
@@ -263,6 +276,7 @@ int main(int argc, char **argv)
     ADD(root_and_the_own_user_need_no_polkit);
     ADD(others_are_refused_without_polkit);
     ADD(others_get_what_polkit_says);
+    ADD(who_could_not_be_asked_for_a_password_hears_why);
     ADD(polkit_is_asked_about_the_bus_name_with_details);
     ADD(a_caller_that_leaves_ends_its_question);
     ADD(closing_drops_open_questions);
