@@ -14,10 +14,11 @@ struct Manager {
     PinStore *pins;
     Identity *identity;
     Journal *journal;
-    Worker *files;      /* small file work that must not wait in the main loop */
-    GPtrArray *sources; /* Source */
-    Source *softhsm;    /* one of them, or NULL */
-    GPtrArray *tokens;  /* Token, by serial */
+    Worker *files;            /* small file work that must not wait in the main loop */
+    GPtrArray *sources;       /* Source */
+    Source *softhsm;          /* one of them, or NULL */
+    GPtrArray *tokens;        /* Token, by serial */
+    GHashTable *refused_pins; /* serials of tokens whose refusal of a PIN was logged */
     AuthoritySet *authorities;
     Link *link;
     ManagerEvents events;

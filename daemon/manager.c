@@ -71,9 +71,21 @@ static void retry_authorities(Manager *self, Token *token)
     }
 }
 
+/* Once each time that it happens, whoever gave the PIN: a person, or the store at the start. */
+static void log_refused_pin(Manager *self, const Token *token)
+{
+    const char *serial = token_serial(token);
+    if (token_pin_state(token) != PIN_STATE_WRONG)
+        g_hash_table_remove(self->refused_pins, serial);
+    else if (g_hash_table_add(self->refused_pins, g_strdup(serial)))
+        log_event(LOG_WARNING, MESSAGE_PIN_WRONG, LOG_FIELDS({"IOTHSM_TOKEN", serial}),
+                  "Token %s refused the PIN; it is not tried again", serial);
+}
+
 static void on_token_changed(Token *token, void *userdata)
 {
     Manager *self = userdata;
+    log_refused_pin(self, token);
     if (token_state(token) == TOKEN_STATE_READY)
         retry_authorities(self, token);
     if (self->events.token_changed)
@@ -176,6 +188,7 @@ static void on_gone(Source *source, const char *serial, void *userdata)
     }
     token_gone(token);
     g_ptr_array_remove(self->tokens, token);
+    g_hash_table_remove(self->refused_pins, serial);
     log_event(LOG_INFO, MESSAGE_TOKEN_GONE, LOG_FIELDS({"IOTHSM_TOKEN", serial}), "Token %s is gone", serial);
     if (self->events.token_removed)
         self->events.token_removed(token, self->events.userdata);
@@ -272,6 +285,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     self->configs = g_ptr_array_new_with_free_func(free_config);
     self->sources = g_ptr_array_new_with_free_func(free_source);
     self->tokens = g_ptr_array_new();
+    self->refused_pins = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
     Config *config = config_load(options->config_file, options->state_directory, error);
     if (!config)
@@ -304,6 +318,7 @@ void manager_free(Manager *self)
     authority_set_free(self->authorities);
     g_ptr_array_unref(self->sources);
     g_ptr_array_unref(self->tokens);
+    g_hash_table_unref(self->refused_pins);
     worker_close_and_join(self->files);
     journal_close(self->journal);
     identity_free(self->identity);

@@ -34,6 +34,14 @@ static void call_free(Call *call)
 
 /* --- settling --- */
 
+static const char *detail(const Call *call, const char *name)
+{
+    for (guint i = 0; i + 1 < call->details->len; i += 2)
+        if (g_strcmp0(g_ptr_array_index(call->details, i), name) == 0)
+            return g_ptr_array_index(call->details, i + 1);
+    return NULL;
+}
+
 /* What went wrong before anybody was authorised is the caller's own affair; the rest is an administrator's.
  */
 static void log_outcome(const Call *call, const char *failure)
@@ -41,7 +49,8 @@ static void log_outcome(const Call *call, const char *failure)
     const char *path = sd_bus_message_get_path(call->message);
     const char *sender = sd_bus_message_get_sender(call->message);
     const LogField *fields =
-        LOG_FIELDS({"IOTHSM_METHOD", call->method->name}, {"IOTHSM_OBJECT", path}, {"IOTHSM_CALLER", sender});
+        LOG_FIELDS({"IOTHSM_METHOD", call->method->name}, {"IOTHSM_OBJECT", path}, {"IOTHSM_CALLER", sender},
+                   {"IOTHSM_TOKEN", detail(call, "token")}, {"IOTHSM_SLOT", detail(call, "slot")});
     bool asked = call->watch != NULL;
     if (!asked)
         log_event(LOG_DEBUG, NULL, fields, "%s on %s: %s", call->method->name, path,

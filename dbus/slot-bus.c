@@ -5,6 +5,8 @@
 #include "daemon/ca/name.h"
 #include "daemon/describe.h"
 #include "daemon/error.h"
+#include "daemon/log.h"
+#include "daemon/message-ids.h"
 #include "dbus/bus-private.h"
 #include <string.h>
 
@@ -110,10 +112,25 @@ static bool read_template(Call *call, GError **error)
     return true;
 }
 
+static void log_provisioned(const Call *call)
+{
+    const char *serial = token_serial(slot_token(call->subject));
+    const char *name = slot_name(call->subject);
+    log_event(LOG_INFO, MESSAGE_PROVISIONED, LOG_FIELDS({"IOTHSM_TOKEN", serial}, {"IOTHSM_SLOT", name}),
+              "Slot %s of token %s has a new certificate", name, serial);
+}
+
+static void on_self_signed(const char *text, const GError *error, void *call)
+{
+    if (error == NULL)
+        log_provisioned(call);
+    call_text_done(text, error, call);
+}
+
 static void act_self_sign(Call *call)
 {
     provision_self_sign(call->subject, call->arguments.pem, &call->arguments.provision, call->cancellable,
-                        call_text_done, call);
+                        on_self_signed, call);
 }
 
 static void act_create_csr(Call *call)
@@ -127,9 +144,17 @@ static bool read_certificate_argument(Call *call, GError **error)
     return call_read_pem(call, "The certificate", error);
 }
 
+static void on_certificate_imported(const GError *error, void *call)
+{
+    if (error == NULL)
+        log_provisioned(call);
+    call_done(error, call);
+}
+
 static void act_import_certificate(Call *call)
 {
-    provision_import_certificate(call->subject, call->arguments.pem, call->cancellable, call_done, call);
+    provision_import_certificate(call->subject, call->arguments.pem, call->cancellable,
+                                 on_certificate_imported, call);
 }
 
 static void act_clear(Call *call)

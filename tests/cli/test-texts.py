@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What users read says the same everywhere: help, man pages, completions, catalog, configuration. Speaks TAP."""
 
+import glob
 import os
 import re
 import shutil
@@ -247,7 +248,15 @@ def every_message_has_a_catalog_text_and_the_other_way_round():
     for name, value in message_ids():
         assert value in catalog, f"the catalog does not explain MESSAGE_{name}"
     for value in catalog:
-        assert value in {known for _, known in message_ids()}, f"nothing logs the catalog's {value}"
+        assert value in {known for _, known in message_ids()}, f"nothing has the catalog's id {value}"
+
+
+@holds
+def every_message_is_logged_somewhere():
+    sources = "".join(read(os.path.relpath(path, SOURCE)) for folder in ("daemon", "dbus", "polkit")
+                      for path in glob.glob(f"{SOURCE}/{folder}/**/*.c", recursive=True))
+    for name, _ in message_ids():
+        assert re.search(rf"\bMESSAGE_{name}\b", sources), f"nothing logs MESSAGE_{name}"
 
 
 @holds
