@@ -13,7 +13,7 @@ packages_test=(
     "${packages_run[@]}"
     libasan8 libubsan1
     git python3 man-db libxml2-utils shellcheck clang-format bash-completion zsh fish
-    systemd systemd-sysv systemd-container libpam-systemd libnss-systemd polkitd policykit-1
+    systemd systemd-sysv systemd-container libpam-systemd libnss-systemd dbus polkitd passwd
 )
 
 # Runs "$@" and shows what it said only when it fails.
