@@ -75,7 +75,7 @@ mount -t tmpfs -o mode=755 boot /run/systemd/nspawn
 mkdir "$place"/{upper,work,root}
 root=$place/root
 [ -z "$over" ] || cp -a "$over/." "$place/upper" # as a lower layer of its own it must not lie below /
-mount -t overlay -o lowerdir=/,upperdir="$place/upper",workdir="$place/work" boot "$root"
+mount -t overlay -o "lowerdir=/,upperdir=$place/upper,workdir=$place/work" boot "$root"
 
 # A boot that is the same everywhere: an identity of its own, no questions, no units that wait for a network or a terminal,
 # nothing done at the boot for what was installed since the last one: the command meets the tree like a running machine.
@@ -119,7 +119,7 @@ systemd-nspawn --quiet --register=no --keep-unit --console=pipe --link-journal=n
 if [ -s "$root/boot-run/output.txt" ]; then
     cat "$root/boot-run/output.txt"
 else
-    echo "boot.sh: the container never ran the command; it said:" >&2
+    echo "boot.sh: the command was never run or printed nothing; the container said:" >&2
     cat "$place/console.txt" >&2
     [ "$status" -ne 0 ] || status=1
 fi
