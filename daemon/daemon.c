@@ -49,7 +49,7 @@ static bool parse_options(int argc, char **argv, const DaemonAdditions *addition
         {"state-directory", 0, 0, G_OPTION_ARG_FILENAME, &options->state_directory,
          "Keep state in DIR (default: $STATE_DIRECTORY, or " IOTHSM_STATE_DIR ")", "DIR"},
         {"runtime-directory", 0, 0, G_OPTION_ARG_FILENAME, &options->runtime_directory,
-         "Keep what need not survive in DIR (default: " IOTHSM_RUNTIME_DIR ")", "DIR"},
+         "Keep what need not survive in DIR (default: " IOTHSM_RUNTIME_DIR "; nothing yet)", "DIR"},
         {"log-level", 0, 0, G_OPTION_ARG_STRING, &options->log_level, "debug, info, notice, warning or err",
          "LEVEL"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},

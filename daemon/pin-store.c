@@ -311,6 +311,13 @@ bool pin_store_was_refused(PinStore *store, const char *serial, const Secret *pi
     return g_hash_table_contains(store->refused, line);
 }
 
+bool pin_store_note_accepted(PinStore *store, const char *serial, const Secret *pin, GError **error)
+{
+    g_autofree char *line = fingerprint(store, serial, pin);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&store->lock);
+    return !g_hash_table_remove(store->refused, line) || write_refused(store, error);
+}
+
 static gboolean belongs_to(gpointer line, gpointer value, gpointer prefix)
 {
     return g_str_has_prefix(line, prefix);

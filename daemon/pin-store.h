@@ -33,7 +33,9 @@ bool pin_store_forget(PinStore *store, const char *serial, GError **error);
 bool pin_store_note_refused(PinStore *store, const char *serial, const Secret *pin, GError **error);
 bool pin_store_was_refused(PinStore *store, const char *serial, const Secret *pin);
 
-/* A PIN was accepted or changed: what was refused before means nothing any more. */
+/* The token |serial| accepted |pin|: that one was not refused. The others stay wrong. */
+bool pin_store_note_accepted(PinStore *store, const char *serial, const Secret *pin, GError **error);
+/* A person says so: any of them may have become the right one meanwhile. */
 bool pin_store_clear_refused(PinStore *store, const char *serial, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PinStore, pin_store_free)

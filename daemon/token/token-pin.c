@@ -34,9 +34,11 @@ static bool refused_before(const Act *act, const char *name, const Secret *pin, 
 {
     if (!pin_store_was_refused(act->driver->store, name, pin))
         return false;
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
-                "Token %s has refused this %s before; it was not tried again, so no try was lost",
-                act->driver->serial, what);
+    g_set_error(
+        error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
+        "Token %s has refused this %s before; it was not tried again, so no try was lost. Where it became "
+        "the right one since, run iothsmctl pin forget first",
+        act->driver->serial, what);
     return true;
 }
 
@@ -123,7 +125,7 @@ void token_start(Token *token, DoneFunc done, void *userdata)
 static bool keep_pin(Act *act, Secret *pin, bool persist, GError **error)
 {
     PinStore *store = act->driver->store;
-    if (!pin_store_clear_refused(store, act->driver->serial, error))
+    if (!pin_store_note_accepted(store, act->driver->serial, pin, error))
         return false;
     if (persist)
         return pin_store_save(store, act->driver->serial, pin, error);
@@ -160,11 +162,15 @@ void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancel
         act_submit(act, cancellable);
 }
 
+/* With what the token refused: this is how a person says that the PIN was changed elsewhere. */
 static bool run_forget_pin(Act *act, GCancellable *cancelled, GError **error)
 {
     Backend *backend = act->driver->backend;
-    if (!pin_store_forget(act->driver->store, act->driver->serial, error) ||
-        !backend->class->logout(backend, error))
+    PinStore *store = act->driver->store;
+    g_autofree char *officer = officer_name(act);
+    if (!pin_store_forget(store, act->driver->serial, error) ||
+        !pin_store_clear_refused(store, act->driver->serial, error) ||
+        !pin_store_clear_refused(store, officer, error) || !backend->class->logout(backend, error))
         return false;
     act->verdict = PIN_FORGOTTEN;
     return true;
@@ -222,7 +228,7 @@ static bool run_unblock_pin(Act *act, GCancellable *cancelled, GError **error)
         refused_before(act, officer, act->secret, "PUK", error))
         return false;
     if (backend->class->unblock_pin(backend, act->secret, act->other, &failure))
-        return pin_store_clear_refused(act->driver->store, officer, error) && take_new_pin(act, error);
+        return take_new_pin(act, error);
     if (g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG))
         note_refusal(act, officer, act->secret);
     g_propagate_error(error, g_steal_pointer(&failure));

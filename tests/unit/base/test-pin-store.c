@@ -173,6 +173,10 @@ static void a_refused_pin_is_remembered_over_restarts_for_that_token_alone(void)
     g_autofree char *content = NULL;
     g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
     g_assert_null(strstr(content, "123456"));
+    g_assert_true(pin_store_note_refused(store, "A", other, NULL));
+    g_assert_true(pin_store_note_accepted(store, "A", other, NULL));
+    g_assert_false(pin_store_was_refused(store, "A", other));
+    g_assert_true(pin_store_was_refused(store, "A", wrong));
     g_assert_true(pin_store_clear_refused(store, "A", NULL));
     g_assert_false(pin_store_was_refused(store, "A", wrong));
 }

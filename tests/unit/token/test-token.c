@@ -47,6 +47,31 @@ static void test_a_refused_pin_is_not_tried_again(void)
     }
 }
 
+static void test_a_right_pin_does_not_bring_a_refused_one_back(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(Fixture) fixture = fixture_new_in(fake("fake:serial=F1,pin=123456,retries=8"), directory, true);
+    Token *token = fixture_token(fixture, "F1");
+    g_auto(Ending) first = {0};
+    try_pin(token, "000000", false, &first);
+    ending_fails(&first, IOTHSM_ERROR_PIN_WRONG);
+    set_pin(token, "123456");
+    guint before = presented(fixture);
+    g_auto(Ending) again = {0};
+    try_pin(token, "000000", false, &again);
+    ending_fails(&again, IOTHSM_ERROR_PIN_WRONG);
+    g_assert_cmpuint(presented(fixture), ==, before);
+
+    /* It may have become the right one elsewhere: then a person has the notes forgotten. */
+    g_auto(Ending) forgotten = {0};
+    token_forget_pin(token, NULL, ending_done, &forgotten);
+    ending_ok(&forgotten);
+    g_auto(Ending) tried = {0};
+    try_pin(token, "000000", false, &tried);
+    ending_fails(&tried, IOTHSM_ERROR_PIN_WRONG);
+    g_assert_cmpuint(presented(fixture), ==, before + 1);
+}
+
 static void test_the_stored_pin_is_presented_once_at_the_start(void)
 {
     g_autofree char *directory = test_directory();
@@ -279,6 +304,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     secret_memory_init();
     g_test_add_func("/token/a-refused-pin-is-not-tried-again", test_a_refused_pin_is_not_tried_again);
+    g_test_add_func("/token/a-right-pin-does-not-bring-a-refused-one-back",
+                    test_a_right_pin_does_not_bring_a_refused_one_back);
     g_test_add_func("/token/the-stored-pin-is-presented-once-at-the-start",
                     test_the_stored_pin_is_presented_once_at_the_start);
     g_test_add_func("/token/the-stored-pin-stays-back-when-tries-are-short",
