@@ -14,7 +14,7 @@ struct Registry {
     GPtrArray *authorities;
 };
 
-enum { DAY = 24 * 60 * 60 };
+static const long DAY = 24 * 60 * 60;
 
 static void authority_free(gpointer data)
 {

@@ -259,7 +259,7 @@ void drive(Platform *platform, ControlCall *call, JsonObject *arguments)
     if (authority && !is_kind(kind))
         g_set_error(&error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, "\"%s\" is not csr, crl, cms or mixed",
                     kind);
-    if (error) {
+    if (!authority || error) {
         control_refuse(call, error->message);
         return;
     }

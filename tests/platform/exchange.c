@@ -257,9 +257,8 @@ static void work_request(gpointer job)
     const Exchange *exchange = step->exchange;
     const ExchangeOptions *options = &exchange->options;
     bool wrong_ca = step->faults.flaws & MESSAGE_WRONG_CA;
-    g_autofree char *request =
-        order_request(exchange->order, wrong_ca ? MESSAGE_OTHER_SERIAL : step->serial,
-                      wrong_ca ? MESSAGE_OTHER_THUMBPRINT : step->thumbprint);
+    g_autofree char *request = order_request(exchange->order, wrong_ca ? MESSAGE_OTHER_SERIAL : step->serial,
+                                             wrong_ca ? MESSAGE_OTHER_THUMBPRINT : step->thumbprint);
     RequestText text = {.uuid = exchange->uuid ?: step->offer->uuid,
                         .siguuid = exchange->siguuid,
                         .outer_siguuid = exchange->outer_siguuid,

@@ -89,7 +89,8 @@ char *message_solicit(const SolicitText *text, const Pki *pki, const MessageFaul
     g_autoptr(JsonObject) inner = json_object_new();
     bool wrong_ca = faults->flaws & MESSAGE_WRONG_CA;
     json_object_set_string_member(inner, "serial", wrong_ca ? MESSAGE_OTHER_SERIAL : text->serial);
-    json_object_set_string_member(inner, "thumbprint", wrong_ca ? MESSAGE_OTHER_THUMBPRINT : text->thumbprint);
+    json_object_set_string_member(inner, "thumbprint",
+                                  wrong_ca ? MESSAGE_OTHER_THUMBPRINT : text->thumbprint);
     json_object_set_string_member(inner, "siguuid", text->siguuid);
     g_autoptr(GBytes) content = said(object_to_text(inner, false), faults);
     g_autofree char *smime = envelope_sign(content, pki, faults->signing_time, faults->flaw, error);
