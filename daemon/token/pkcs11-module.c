@@ -3,6 +3,8 @@
 /* libp11 loads the module and knows its slots; the library is opened a second time here for the function
  * list, which libp11 does not give away. Both see the same library, as the dynamic linker loads it once.
  *
+ * The library is never unmapped: modules start threads and register handlers that outlive C_Finalize.
+ *
  * To re-initialise, C_Finalize and C_Initialize are called directly: PKCS11_CTX_unload would unload it, too.
  */
 
@@ -130,7 +132,7 @@ static bool load(Module *module, GError **error)
     CK_C_GetFunctionList get_function_list = NULL;
     CK_FUNCTION_LIST *functions = NULL;
     if (!module->library)
-        module->library = dlopen(module->path, RTLD_NOW | RTLD_LOCAL);
+        module->library = dlopen(module->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (module->library)
         *(void **)&get_function_list = dlsym(module->library, "C_GetFunctionList");
     if (!get_function_list || get_function_list(&functions) != CKR_OK || !functions) {
