@@ -209,7 +209,7 @@ int serve_main(int argc, char **argv)
     int lock = lock_directory(platform.directory, &error);
     bool ok = lock >= 0 && known_transports(platform.transports, &error) && open_parts(&platform, &error) &&
               run(&platform, &error);
-    if (ok && exchanges_running(platform.exchanges) == 0)
+    if (!platform.exchanges || exchanges_running(platform.exchanges) == 0)
         platform_clear(&platform);
     return ok ? 0 : failed(error);
 }

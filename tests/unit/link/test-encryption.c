@@ -32,7 +32,12 @@ static void assert_does_not_open(const char *smime, EVP_PKEY *key)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) message = g_bytes_new(smime, strlen(smime));
-    g_assert_null(envelope_decrypt(message, key, &error));
+    g_autoptr(GBytes) opened = envelope_decrypt(message, key, &error);
+    if (opened) {
+        /* One random content in 256 has a padding that could be meant (RFC 5652 6.3); it is still not ours. */
+        g_assert_null(memmem(g_bytes_get_data(opened, NULL), g_bytes_get_size(opened), text, strlen(text)));
+        return;
+    }
     g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID);
     g_assert_cmpstr(error->message, ==, "The message can't be opened with this channel's key");
 }

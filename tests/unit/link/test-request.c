@@ -29,6 +29,8 @@ static void open_scene_with(Scene *scene, const char *tokens, const Config *chan
     scene->agent = agent_new(scene->platform, tokens);
     if (changes->queue_length)
         scene->agent->config.queue_length = changes->queue_length;
+    if (changes->default_ttl)
+        scene->agent->config.default_ttl = changes->default_ttl;
     if (changes->inflated_size)
         scene->agent->config.inflated_size = changes->inflated_size;
     scene->authority = agent_provision(scene->agent, scene->platform, "F1", "p256", "One");
@@ -498,7 +500,7 @@ static guint average_displacement(GPtrArray *names)
 static void a_flood_is_bounded_and_served_in_order(void)
 {
     Scene scene;
-    open_scene_with(&scene, "fake:serial=F1", &(Config){.queue_length = 200});
+    open_scene_with(&scene, "fake:serial=F1", &(Config){.queue_length = 200, .default_ttl = 600});
     for (guint i = 0; i < 300; i++) {
         g_autofree char *siguuid = g_strdup_printf("r-%03u", i);
         send_csr(&scene, siguuid);
