@@ -41,7 +41,8 @@ struct Channel {
     char *url;            /* its, or NULL */
     char *id;             /* channel id on it, or NULL */
     gint64 token_expires;
-    Inbox *inbox; /* NULL before prepared */
+    Inbox *inbox;         /* NULL before prepared */
+    char *received;       /* the last message on this id that the inbox was given, or NULL */
     SinceWindow *window;
 };
 
@@ -95,6 +96,7 @@ static void leave_transport(Channel *self)
     self->transport = NULL;
     g_clear_pointer(&self->url, g_free);
     g_clear_pointer(&self->id, g_free);
+    g_clear_pointer(&self->received, g_free);
     self->events.leave(self, self->events.userdata);
 }
 
@@ -119,7 +121,8 @@ static void use_keys(Channel *self, const BootstrapKeys *keys)
     }
     enter(self, CHANNEL_SUBSCRIBING, AUTHORITY_NOT_CONNECTED, "Connecting", 0);
     g_autofree char *since = journal_get_since(self->link->journal, self->id);
-    self->transport->class->subscribe(self->transport, self->id, keys->token, since);
+    self->transport->class->subscribe(self->transport, self->id, keys->token,
+                                      self->received ? self->received : since);
 }
 
 /* --- bootstrap
@@ -232,19 +235,21 @@ void channel_on_disconnected(Channel *self, const char *reason, gint64 next_atte
 
 void channel_on_message(Channel *self, TransportMessage *message)
 {
-    if (since_window_add(self->window, message->id))
-        inbox_add(self->inbox, message);
+    if (!self->transport || !since_window_add(self->window, message->id))
+        return;
+    /* A reconnect goes on behind it, for it is here; only a restart has to look at it again. */
+    g_free(self->received);
+    self->received = g_strdup(message->id);
+    self->transport->class->set_since(self->transport, self->id, message->id);
+    inbox_add(self->inbox, message);
 }
 
 static void on_dealt_with(const char *id, void *userdata)
 {
     Channel *self = userdata;
     g_autofree char *since = since_window_finish(self->window, id);
-    if (!since || !self->id)
-        return;
-    journal_set_since(self->link->journal, self->id, since);
-    if (self->transport)
-        self->transport->class->set_since(self->transport, self->id, since);
+    if (since && self->id)
+        journal_set_since(self->link->journal, self->id, since);
 }
 
 /* --- what handling a message needs

@@ -76,7 +76,7 @@ typedef struct TransportClass {
                     TransportPublishedFunc done, void *userdata);
     /* Network came back, Reload: an attempt now instead of at the end of the backoff. */
     void (*hurry)(Transport *transport);
-    /* For a subscription that must know where it stands after a reconnect: the newest dealt-with id. */
+    /* For a subscription that must know where it stands after a reconnect: the newest id that is in hand. */
     void (*set_since)(Transport *transport, const char *channel, const char *message_id);
 } TransportClass;
 
