@@ -2,34 +2,69 @@
 
 /* The scheduler of one authority: which of its slots signs next. The shortest queue wins; among equals the
  * slot that has signed least, so that load spreads while the queues are empty. A slot whose queue is full is
- * passed over. */
+ * passed over. Work whose token goes away before it began, or while it failed, has its turn on another one;
+ * each slot gets one turn.
+ *
+ * A turn that was given up may still be about to begin on its thread. |turn| settles that: the thread begins
+ * only its own number, and the main thread passes the work on only by taking the number away from it. */
 
 #include "daemon/ca/authority.h"
 #include "daemon/error.h"
 
-/* What is to be done, handed to one slot after the other until one takes it. */
+/* What is to be done, on one slot after the other until one has done it. */
 typedef struct Task {
-    guint references;
+    guint references; /* main thread */
+    gint turn;        /* atomic: the number of the turn that may begin, or RUNNING */
+    Authority *authority;
+    GPtrArray *tried; /* Slot, referenced */
     SlotKeyFunc work;
     void *data;
     GDestroyNotify free_data;
+    gint64 deadline;
+    GCancellable *cancellable; /* or NULL */
+    DoneFunc done;
+    void *userdata;
 } Task;
 
+enum { RUNNING = -1 };
+
+/* One slot's go at it. */
+typedef struct Turn {
+    Task *task;
+    gint number;
+} Turn;
+
 /* Main thread. */
-static void task_unref(void *data)
+static void task_unref(Task *task)
 {
-    Task *task = data;
     if (--task->references > 0)
         return;
     if (task->free_data)
         task->free_data(task->data);
+    g_ptr_array_unref(task->tried);
+    g_clear_object(&task->cancellable);
+    authority_unref(task->authority);
     g_free(task);
 }
 
-static bool run_task(EVP_PKEY *key, void *data, GError **error)
+static void turn_free(void *data)
 {
-    const Task *task = data;
-    return task->work(key, task->data, error);
+    Turn *turn = data;
+    task_unref(turn->task);
+    g_free(turn);
+}
+
+static bool run_turn(EVP_PKEY *key, void *data, GError **error)
+{
+    const Turn *turn = data;
+    Task *task = turn->task;
+    if (!g_atomic_int_compare_and_exchange(&task->turn, turn->number, RUNNING)) {
+        g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED, "Another token does it");
+        return false;
+    }
+    bool done = task->work(key, task->data, error);
+    g_atomic_int_set(&task->turn, turn->number);
+    return done;
 }
 
 /* Lower is better; NEVER: the token takes no work at all. */
@@ -85,30 +120,64 @@ static bool nobody_ready(const Authority *authority, GError **error)
     return false;
 }
 
+static void on_turn_done(const GError *error, void *userdata);
+
+static bool give_to_next(Task *task, GError **error)
+{
+    g_autoptr(GPtrArray) slots = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);
+    g_autoptr(GError) reason = NULL;
+    for (guint i = 0; i < authority_slots(task->authority)->len; i++)
+        g_ptr_array_add(slots, slot_ref(authority_slots(task->authority)->pdata[i]));
+    g_ptr_array_sort(slots, by_suitability);
+
+    for (guint i = 0; i < slots->len && readiness(slots->pdata[i]) != NEVER; i++) {
+        Slot *slot = slots->pdata[i];
+        if (g_ptr_array_find(task->tried, slot, NULL))
+            continue;
+        g_ptr_array_add(task->tried, slot_ref(slot));
+        Turn *turn = g_new0(Turn, 1);
+        *turn = (Turn){task, g_atomic_int_get(&task->turn)};
+        task->references++;
+        g_clear_error(&reason);
+        if (slot_use_key(slot, run_turn, turn, turn_free, task->deadline, task->cancellable, on_turn_done,
+                         turn, &reason))
+            return true;
+    }
+    if (!reason)
+        return nobody_ready(task->authority, error);
+    g_propagate_error(error, g_steal_pointer(&reason));
+    return false;
+}
+
+static void on_turn_done(const GError *error, void *userdata)
+{
+    const Turn *turn = userdata;
+    Task *task = turn->task;
+    if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE) &&
+        g_atomic_int_compare_and_exchange(&task->turn, turn->number, turn->number + 1) &&
+        give_to_next(task, NULL))
+        return;
+    task->done(error, task->userdata);
+}
+
 bool authority_use_key(Authority *authority, SlotKeyFunc work, void *data, GDestroyNotify free_data,
                        gint64 deadline, GCancellable *cancellable, DoneFunc done, void *userdata,
                        GError **error)
 {
     Task *task = g_new0(Task, 1);
-    *task = (Task){1, work, data, free_data};
-    g_autoptr(GPtrArray) slots = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);
-    g_autoptr(GError) reason = NULL;
-    bool taken = false;
-
-    for (guint i = 0; i < authority_slots(authority)->len; i++)
-        g_ptr_array_add(slots, slot_ref(authority_slots(authority)->pdata[i]));
-    g_ptr_array_sort(slots, by_suitability);
-    for (guint i = 0; i < slots->len && !taken && readiness(slots->pdata[i]) != NEVER; i++) {
-        g_clear_error(&reason);
-        task->references++;
-        taken = slot_use_key(slots->pdata[i], run_task, task, task_unref, deadline, cancellable, done,
-                             userdata, &reason);
-    }
+    *task = (Task){
+        .references = 1,
+        .authority = authority_ref(authority),
+        .tried = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref),
+        .work = work,
+        .data = data,
+        .free_data = free_data,
+        .deadline = deadline,
+        .cancellable = cancellable ? g_object_ref(cancellable) : NULL,
+        .done = done,
+        .userdata = userdata,
+    };
+    bool taken = give_to_next(task, error);
     task_unref(task);
-    if (taken)
-        return true;
-    if (!reason)
-        return nobody_ready(authority, error);
-    g_propagate_error(error, g_steal_pointer(&reason));
-    return false;
+    return taken;
 }

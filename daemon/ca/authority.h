@@ -46,7 +46,8 @@ const char *authority_thumbprint(const Authority *authority);
 const char *authority_subject(const Authority *authority);
 GPtrArray *authority_slots(const Authority *authority); /* Slot, transfer none; empty once removed */
 
-/* As slot_use_key, on the slot whose token has the shortest queue. */
+/* As slot_use_key, on the slot whose token has the shortest queue; on another one where that token goes away
+ * meanwhile, so |work| may run again after it failed, never twice at the same time. */
 bool authority_use_key(Authority *authority, SlotKeyFunc work, void *data, GDestroyNotify free_data,
                        gint64 deadline, GCancellable *cancellable, DoneFunc done, void *userdata,
                        GError **error);

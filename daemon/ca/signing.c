@@ -16,7 +16,6 @@ struct Signing {
     char *intent;
     char *summary;
     char *text;
-    bool used;
 };
 
 static const SigningKind *const kinds[] = {&certificate_signing, &crl_signing, &cms_signing};
@@ -85,9 +84,7 @@ const char *signing_summary(const Signing *signing)
 
 bool signing_sign(Signing *signing, EVP_PKEY *key, GError **error)
 {
-    g_return_val_if_fail(!signing->used, false);
-    signing->used = true;
-
+    g_return_val_if_fail(!signing->text, false);
     signing->text = signing->kind->sign(signing->work, signing->ca, key, error);
     return signing->text != NULL;
 }

@@ -308,6 +308,42 @@ static void test_work_goes_to_the_token_that_is_left(void)
     g_assert_error(gone, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE);
 }
 
+/* What waits in the queue of a token that is pulled out is done by the other one. What ran there may have
+ * failed. */
+static void test_waiting_work_moves_to_the_token_that_is_left(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) first = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) second = slot_of(bench, "F2", key, ca);
+    g_autoptr(Authority) authority = authority_ref(authority_set_of_slot(bench->set, first));
+    Use uses[8] = {0};
+    guint failed = 0;
+    fake_source_hold(bench->tokens->source, "F1", true);
+    fake_source_hold(bench->tokens->source, "F2", true);
+    for (int i = 0; i < 8; i++)
+        g_assert_true(start_use(authority, &uses[i], NULL));
+    wait_for_thread(both_held, bench->tokens->source);
+    fake_source_unplug(bench->tokens->source, "F1");
+    g_assert_cmpuint(token_load(slot_token(second)), >=, 7);
+    fake_source_hold(bench->tokens->source, "F2", false);
+    for (int i = 0; i < 8; i++) {
+        while (!uses[i].ending.done)
+            g_main_context_iteration(NULL, TRUE);
+        if (uses[i].ending.error) {
+            g_assert_error(uses[i].ending.error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE);
+            failed++;
+        } else {
+            g_assert_true(verifies(key, uses[i].made));
+        }
+    }
+    for (int i = 0; i < 8; i++)
+        use_clear(&uses[i]);
+    g_assert_cmpuint(failed, <=, 1);
+    g_assert_cmpuint(slot_signatures(second), ==, 8 - failed);
+}
+
 static void test_a_token_without_its_pin_comes_last(void)
 {
     g_autoptr(Bench) bench = bench_new("fake:serial=F1,pin=123456;fake:serial=F2");
@@ -397,6 +433,8 @@ int main(int argc, char **argv)
                     test_work_goes_where_the_queue_is_shortest);
     g_test_add_func("/authority/work-goes-to-the-token-that-is-left",
                     test_work_goes_to_the_token_that_is_left);
+    g_test_add_func("/authority/waiting-work-moves-to-the-token-that-is-left",
+                    test_waiting_work_moves_to_the_token_that_is_left);
     g_test_add_func("/authority/a-token-without-its-pin-comes-last", test_a_token_without_its_pin_comes_last);
     g_test_add_func("/authority/every-kind-of-request-on-a-token", test_every_kind_of_request_on_a_token);
     return g_test_run();
