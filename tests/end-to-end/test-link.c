@@ -178,17 +178,12 @@ static void test_inflated_size(void)
 /* The platform takes no message of that size: it gets a short one instead. */
 static void test_large_answer(void)
 {
-    g_autoptr(Scene) scene = scene_new("--message-size=32768");
-    scene_start(scene, NULL, NULL);
-    scene_token(scene, "Home");
-    g_autofree char *ca_file = scene_root(scene, CA, "Home/01", "p256");
-    g_autoptr(GString) data = g_string_new(NULL);
-    for (int i = 0; i < 2500; i++)
-        g_string_append_printf(data, "%08x", g_random_int());
-    g_autofree char *request = g_strdup_printf("{\"options\":{\"data\":\"%s\"}}", data->str);
-    g_autofree char *file = scene_write(scene, "large.json", request);
-    scene_assert_refused(scene, "The result is too large for the link", "--ca=$1 --signtype=cms --json=$2", CA, file,
-                         NULL);
+    g_autoptr(Scene) scene = begin();
+    scene_assert_works(scene, CA);
+    g_autofree char *file = scene_write(scene, "cms.json", "{\"options\":{\"data\":\"large\"}}");
+    misbehave(scene, "publish-error=too-large");
+    scene_assert_refused(scene, "The result is too large for the link",
+                         "--ca=$1 --signtype=cms --json=$2 --reuse-offer", CA, file, NULL);
     scene_assert_works(scene, CA);
 }
 
