@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -447,6 +448,33 @@ def platform_misbehaves_over_http_and_link_when_asked(folder):
         except Failed as refused:
             assert "503" in str(refused)
         platform.run("misbehave", "--close-now=1013")
+
+
+def caller_that_hangs_up_does_no_harm(folder):
+    with Platform(folder + "/platform") as platform:
+        agent = provisioned(platform, folder)
+        body = json.dumps(agent.bootstrap_body()).encode()
+        platform.run("misbehave", "bootstrap-slow=300")
+        host, port = platform.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as caller:
+            caller.sendall(b"POST /api/public/getiotconnectiondata HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                           b"application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            platform.run("wait", "--counter=bootstraps")
+        platform.run("misbehave", "bootstrap-slow=600")
+        assert agent.bootstrap()["channel_id"]
+
+
+def several_clients_are_served_at_once(folder):
+    with connected(folder) as (platform, agent), serving(agent):
+        clients = [subprocess.Popen([PROGRAM, "make-cms", f"--directory={platform.folder}", f"--data={number}"],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for number in range(6)]
+        assert [client.wait(60) for client in clients] == [0] * 6
+        abandoned = subprocess.Popen([PROGRAM, "drive", f"--directory={platform.folder}", "--requests=100000"],
+                                     stdout=subprocess.DEVNULL)
+        platform.run("wait", "--counter=exchanges done", "--value=8")
+        abandoned.kill()
+        abandoned.wait()
+        platform.run("make-cms", "--data=still there")
 
 
 def seed_repeats_a_run(folder):
