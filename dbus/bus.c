@@ -40,7 +40,7 @@ char *bus_authority_path(const char *thumbprint)
     return encode(BUS_PATH "/authorities", thumbprint);
 }
 
-/* --- what changed --- */
+/* --- what changed ------------------------------------------------------------------------------------ */
 
 static void refresh_all(Bus *bus)
 {
@@ -90,7 +90,7 @@ static void touch(Bus *bus, const void *subject)
     sd_event_source_set_enabled(bus->refresh, SD_EVENT_ONESHOT);
 }
 
-/* --- what the manager reports --- */
+/* --- what the manager reports ------------------------------------------------------------------------ */
 
 static bool add(Bus *bus, const ObjectClass *class, char *path, void *subject, bool announce)
 {
@@ -248,7 +248,7 @@ static void follow_manager(Bus *bus)
     manager_set_events(bus->manager, &events);
 }
 
-/* --- life --- */
+/* --- life -------------------------------------------------------------------------------------------- */
 
 static void explain_connection(int number, GError **error)
 {

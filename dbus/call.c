@@ -32,7 +32,7 @@ static void call_free(Call *call)
     g_free(call);
 }
 
-/* --- settling --- */
+/* --- settling ---------------------------------------------------------------------------------------- */
 
 static const char *detail(const Call *call, const char *name)
 {
@@ -132,7 +132,7 @@ void call_text_done(const char *text, const GError *error, void *call)
         call_answer_text(call, text);
 }
 
-/* --- arguments --- */
+/* --- arguments --------------------------------------------------------------------------------------- */
 
 static bool cannot_read(int r, GError **error)
 {
@@ -264,7 +264,7 @@ bool call_read_options(Call *call, const CallOption *options, GError **error)
     return (r == 0 || !cannot_read(r, error)) && !cannot_read(sd_bus_message_exit_container(message), error);
 }
 
-/* --- the way through --- */
+/* --- the way through --------------------------------------------------------------------------------- */
 
 static void read_secrets(Call *call);
 

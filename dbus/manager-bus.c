@@ -57,7 +57,7 @@ static void no_details(Call *call)
 {
 }
 
-/* --- reading --- */
+/* --- reading ----------------------------------------------------------------------------------------- */
 
 static void act_describe(Call *call)
 {
@@ -139,7 +139,7 @@ static void act_list_trust_anchors(Call *call)
     submit_text_job(call, run_list_trust_anchors, manager_state_directory(call->subject));
 }
 
-/* --- changing --- */
+/* --- changing ---------------------------------------------------------------------------------------- */
 
 static void act_reload(Call *call)
 {
@@ -230,7 +230,7 @@ static void act_add_trust_anchor(Call *call)
     manager_add_trust_anchor(call->subject, call->arguments.name, call->arguments.pem, call_done, call);
 }
 
-/* --- the interface --- */
+/* --- the interface ----------------------------------------------------------------------------------- */
 
 static const Method manager_methods[] = {
     {"Describe", NULL, NULL, act_describe},

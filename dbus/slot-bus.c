@@ -84,7 +84,7 @@ static void add_details(Call *call)
     call_add_detail(call, "slot", slot_name(call->subject));
 }
 
-/* --- provisioning --- */
+/* --- provisioning ------------------------------------------------------------------------------------ */
 
 static bool read_template(Call *call, GError **error)
 {
@@ -162,7 +162,7 @@ static void act_clear(Call *call)
     slot_clear(call->subject, call->cancellable, call_done, call);
 }
 
-/* --- the interface --- */
+/* --- the interface ----------------------------------------------------------------------------------- */
 
 static const Method slot_methods[] = {
     {"SelfSign", "provision", read_template, act_self_sign},

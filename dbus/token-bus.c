@@ -71,7 +71,7 @@ static void add_details(Call *call)
     call_add_detail(call, "token", token_serial(call->subject));
 }
 
-/* --- PINs --- */
+/* --- PINs -------------------------------------------------------------------------------------------- */
 
 static bool read_set_pin(Call *call, GError **error)
 {
@@ -122,7 +122,7 @@ static void act_unblock_pin(Call *call)
                       call->cancellable, call_done, call);
 }
 
-/* --- keys --- */
+/* --- keys -------------------------------------------------------------------------------------------- */
 
 static bool check_policy(const char *option, const char *value, const char *const *allowed, GError **error)
 {
@@ -203,7 +203,7 @@ static void act_import_key(Call *call)
                      call);
 }
 
-/* --- the interface --- */
+/* --- the interface ----------------------------------------------------------------------------------- */
 
 static const Method token_methods[] = {
     {"SetPin", "manage-secrets", read_set_pin, act_set_pin},

@@ -31,7 +31,7 @@ struct AuthoritySet {
     GHashTable *of_slot;     /* Slot → Authority, neither referenced: the authority holds the slot */
 };
 
-/* --- which slots make an authority --- */
+/* --- which slots make an authority ------------------------------------------------------------------- */
 
 /* Transfer none: the slot's CA certificate, or NULL. A provisioned slot has its private key and a certificate
  * that is not temporary; whether it is this key's can be said only where the public key is known. */
@@ -41,7 +41,7 @@ static X509 *ca_certificate(const Slot *slot)
     return provisioned && certificate_is_ca(slot_certificate(slot)) ? slot_certificate(slot) : NULL;
 }
 
-/* --- one authority --- */
+/* --- one authority ----------------------------------------------------------------------------------- */
 
 static Authority *authority_new(AuthoritySet *set, X509 *certificate)
 {
@@ -108,7 +108,7 @@ GPtrArray *authority_slots(const Authority *authority)
     return authority->slots;
 }
 
-/* --- the set --- */
+/* --- the set ----------------------------------------------------------------------------------------- */
 
 AuthoritySet *authority_set_new(const AuthorityEvents *events)
 {
@@ -206,7 +206,7 @@ Authority *authority_set_of_slot(const AuthoritySet *set, const Slot *slot)
     return g_hash_table_lookup(set->of_slot, slot);
 }
 
-/* --- what the link says --- */
+/* --- what the link says ------------------------------------------------------------------------------ */
 
 void authority_set_link(Authority *authority, AuthorityLink state, const char *message, gint64 next_attempt)
 {

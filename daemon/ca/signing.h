@@ -41,7 +41,8 @@ const char *signing_intent(const Signing *signing);
 /* For the log: "certificate for CN=srv.example.test", "CRL with 12 entries", "CMS message of 5 bytes". */
 const char *signing_summary(const Signing *signing);
 
-/* Until it succeeded once. |error| says what OpenSSL and the token's driver said: for the log, never for the platform. */
+/* Until it succeeded once. |error| says what OpenSSL and the token's driver said: for the log, never for the
+ * platform. */
 bool signing_sign(Signing *signing, EVP_PKEY *key, GError **error);
 
 /* Transfer none: the answer's `message`, NULL before signing_sign succeeded. For a CRL it is the PEM to be

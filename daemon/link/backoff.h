@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* How long to wait before the next attempt (protocol.md W.4): exponential with full jitter, so that a thousand agents
- * that lost the same server do not come back in one moment. Attempt n waits a random time between |floor_ms| and
- * floor · 2^(n+1), never above |ceiling_ms|. */
+/* How long to wait before the next attempt (protocol.md W.4): exponential with full jitter, so that a
+ * thousand agents that lost the same server do not come back in one moment. Attempt n waits a random time
+ * between |floor_ms| and floor · 2^(n+1), never above |ceiling_ms|. */
 
 #include <glib.h>
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One bootstrap of one authority (protocol.md 1.4 to 1.8, W.1): a signed request by HTTPS, and an answer that says
- * where its channel is and opens it. It is tried once; when to try again depends on the outcome and is the channel's
- * business. */
+/* One bootstrap of one authority (protocol.md 1.4 to 1.8, W.1): a signed request by HTTPS, and an answer that
+ * says where its channel is and opens it. It is tried once; when to try again depends on the outcome and is
+ * the channel's business. */
 
-#include "daemon/link/link-context.h"
 #include "daemon/link/channel-key.h"
+#include "daemon/link/link-context.h"
 #include <json-glib/json-glib.h>
 
 typedef enum BootstrapOutcome {
     BOOTSTRAP_KEYS,
-    BOOTSTRAP_REFUSED,     /* the platform said no, in its own words */
-    BOOTSTRAP_FAILED,      /* nothing that lasts: no connection, time out, 429, 5xx */
-    BOOTSTRAP_OFFLINE,     /* as FAILED: no route to the platform */
-    BOOTSTRAP_UNUSABLE,    /* an answer that can't be believed or used */
-    BOOTSTRAP_UNSIGNED,    /* the token made no signature: no PIN, gone, no touch */
+    BOOTSTRAP_REFUSED,  /* the platform said no, in its own words */
+    BOOTSTRAP_FAILED,   /* nothing that lasts: no connection, time out, 429, 5xx */
+    BOOTSTRAP_OFFLINE,  /* as FAILED: no route to the platform */
+    BOOTSTRAP_UNUSABLE, /* an answer that can't be believed or used */
+    BOOTSTRAP_UNSIGNED, /* the token made no signature: no PIN, gone, no touch */
 } BootstrapOutcome;
 
 typedef struct BootstrapKeys {
@@ -29,13 +29,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(BootstrapKeys, bootstrap_keys_free)
 
 typedef struct Bootstrap Bootstrap;
 
-/* |keys| (transfer full) is NULL unless the outcome is KEYS; |message| is one sentence for people otherwise. */
+/* |keys| (transfer full) is NULL unless the outcome is KEYS; |message| is one sentence for people otherwise.
+ */
 typedef void (*BootstrapDoneFunc)(BootstrapOutcome outcome, BootstrapKeys *keys, const char *message,
                                   void *userdata);
 
 /* |done| runs once, later, unless the bootstrap is cancelled; it is gone after either. */
-Bootstrap *bootstrap_start(LinkContext *context, Authority *authority, ChannelKey *key, BootstrapDoneFunc done,
-                           void *userdata);
+Bootstrap *bootstrap_start(LinkContext *context, Authority *authority, ChannelKey *key,
+                           BootstrapDoneFunc done, void *userdata);
 void bootstrap_cancel(Bootstrap *bootstrap);
 
 /* The keys in the decrypted answer |inner|; INVALID in words. |now|: monotonic µs. Transfer full. */

@@ -41,13 +41,12 @@ struct Channel {
     char *url;            /* its, or NULL */
     char *id;             /* channel id on it, or NULL */
     gint64 token_expires;
-    Inbox *inbox;         /* NULL before prepared */
-    char *received;       /* the last message on this id that the inbox was given, or NULL */
+    Inbox *inbox;   /* NULL before prepared */
+    char *received; /* the last message on this id that the inbox was given, or NULL */
     SinceWindow *window;
 };
 
-/* --- where it stands
- * ---------------------------------------------------------------------------------------------- */
+/* --- where it stands --------------------------------------------------------------------------------- */
 
 static void enter(Channel *self, ChannelState state, AuthorityLink shown, const char *message,
                   gint64 next_attempt)
@@ -85,8 +84,7 @@ static void wait_ms(Channel *self, gint64 ms, AuthorityLink shown, const char *m
     enter(self, CHANNEL_WAITING, shown, message, g_get_real_time() + ms * 1000);
 }
 
-/* --- leaving and joining a transport
- * ------------------------------------------------------------------------------ */
+/* --- leaving and joining a transport ----------------------------------------------------------------- */
 
 static void leave_transport(Channel *self)
 {
@@ -125,8 +123,7 @@ static void use_keys(Channel *self, const BootstrapKeys *keys)
                                       self->received ? self->received : since);
 }
 
-/* --- bootstrap
- * ------------------------------------------------------------------------------------------------------ */
+/* --- bootstrap --------------------------------------------------------------------------------------- */
 
 static void log_refusal(Channel *self, const char *message)
 {
@@ -189,8 +186,7 @@ void channel_token_changed(Channel *self)
     self->timer = g_timeout_add(TOKEN_RETRY_MS, on_timer, self);
 }
 
-/* --- what the transport says
- * ----------------------------------------------------------------------------------------- */
+/* --- what the transport says ------------------------------------------------------------------------- */
 
 void channel_on_subscribed(Channel *self, bool missed)
 {
@@ -252,8 +248,7 @@ static void on_dealt_with(const char *id, void *userdata)
         journal_set_since(self->link->journal, self->id, since);
 }
 
-/* --- what handling a message needs
- * -------------------------------------------------------------------------------- */
+/* --- what handling a message needs ------------------------------------------------------------------- */
 
 typedef struct Unsent {
     TransportPublishedFunc done;
@@ -292,8 +287,7 @@ static void report_denied(const char *siguuid, const char *kind, const char *rea
     self->events.denied_request(self, siguuid, kind, reason, self->events.userdata);
 }
 
-/* --- beginning and end
- * ---------------------------------------------------------------------------------------------- */
+/* --- beginning and end ------------------------------------------------------------------------------- */
 
 typedef struct PrepareJob {
     Identity *identity;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One authority's channel: from its key over the bootstrap and the subscription to the messages that come in on it.
+/* One authority's channel: from its key over the bootstrap and the subscription to the messages that come in
+ * on it.
  *
  *   DUE            a bootstrap is wanted; the link says when (8 at once)
  *   PREPARING      the first time: the channel key is generated, the caindex looked up
@@ -10,8 +11,8 @@
  *   SUBSCRIBING    a transport has it and has not confirmed it
  *   SUBSCRIBED     confirmed: the authority is connected
  *
- * Messages are handled in order of arrival, a few at a time; more than QueueLength= are dropped unread, because
- * answering would cost what the limit saves. Main thread. */
+ * Messages are handled in order of arrival, a few at a time; more than QueueLength= are dropped unread,
+ * because answering would cost what the limit saves. Main thread. */
 
 #include "daemon/link/bootstrap.h"
 #include "daemon/link/channel-context.h"
@@ -47,9 +48,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Channel, channel_free)
 
 Authority *channel_authority(const Channel *channel);
 ChannelState channel_state(const Channel *channel);
-bool channel_is_offline(const Channel *channel);       /* the last attempt found no route */
-const char *channel_message(const Channel *channel);   /* why not connected, or "" */
-gint64 channel_next_attempt(const Channel *channel);   /* µs since the epoch, 0 = none */
+bool channel_is_offline(const Channel *channel);     /* the last attempt found no route */
+const char *channel_message(const Channel *channel); /* why not connected, or "" */
+gint64 channel_next_attempt(const Channel *channel); /* µs since the epoch, 0 = none */
 
 /* Only in state DUE. */
 void channel_bootstrap(Channel *channel);

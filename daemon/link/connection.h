@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One transport and the channels that share it: what the transport says of a channel id goes to that channel, what it
- * says of itself goes to all of them. Main thread. */
+/* One transport and the channels that share it: what the transport says of a channel id goes to that channel,
+ * what it says of itself goes to all of them. Main thread. */
 
 #include "daemon/link/channel.h"
 
 typedef struct Connection Connection;
 
-/* |changed| runs after state, message or next attempt changed. INVALID where |url| is none that may be used. */
+/* |changed| runs after state, message or next attempt changed. INVALID where |url| is none that may be used.
+ */
 Connection *connection_new(const char *url, const LinkContext *context, void (*changed)(void *userdata),
                            void *userdata, GError **error);
 void connection_free(Connection *connection);

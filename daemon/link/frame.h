@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The frames of the WebSocket (protocol.md W.3): one JSON object each. Reading is a pure function of bytes that runs on
- * any thread; unknown operations and fields are no error (room to grow), a missing required field is. */
+/* The frames of the WebSocket (protocol.md W.3): one JSON object each. Reading is a pure function of bytes
+ * that runs on any thread; unknown operations and fields are no error (room to grow), a missing required
+ * field is. */
 
 #include "daemon/link/transport.h"
 
@@ -43,7 +44,8 @@ typedef struct Frame {
     char *reason;              /* error: code and reason as one line for people */
 } Frame;
 
-/* |received|: µs of g_get_monotonic_time() when the bytes came. IOTHSM_ERROR_INVALID in one line. Transfer full. */
+/* |received|: µs of g_get_monotonic_time() when the bytes came. IOTHSM_ERROR_INVALID in one line. Transfer
+ * full. */
 Frame *frame_parse(const char *text, gsize size, gint64 received, GError **error);
 void frame_free(Frame *frame);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Frame, frame_free)

@@ -2,8 +2,8 @@
 #pragma once
 
 /* Who this agent is towards the platform: its uuid (protocol.md 2.1) and the caindex of each authority
- * (allocated per thumbprint, kept, never reused). STATE/agent.json; the uuid is stored with a hash of the machine
- * id, so that a cloned disk makes a new one (two agents with one uuid are deaf to each other). */
+ * (allocated per thumbprint, kept, never reused). STATE/agent.json; the uuid is stored with a hash of the
+ * machine id, so that a cloned disk makes a new one (two agents with one uuid are deaf to each other). */
 
 #include <glib.h>
 #include <stdbool.h>

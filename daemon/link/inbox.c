@@ -69,8 +69,8 @@ static void start(Inbox *inbox, Entry *entry)
     if (entry->type == WIRE_SOLICIT)
         entry->offer = offer_start(inbox->channel, entry->message, entry->deadline, on_dealt_with, entry);
     else
-        entry->request = request_start(inbox->channel, inbox->lane, entry->message, entry->deadline,
-                                       on_dealt_with, entry);
+        entry->request =
+            request_start(inbox->channel, inbox->lane, entry->message, entry->deadline, on_dealt_with, entry);
 }
 
 static void start_next(Inbox *inbox)

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The messages of one channel: those that wait, in order of arrival, and the few that are being handled. What is not
- * for us, or makes no sense, ends here; a solicitation becomes an Offer, a request a Request. A message that waited
- * longer than its ttl is dropped when its turn comes. */
+/* The messages of one channel: those that wait, in order of arrival, and the few that are being handled. What
+ * is not for us, or makes no sense, ends here; a solicitation becomes an Offer, a request a Request. A
+ * message that waited longer than its ttl is dropped when its turn comes. */
 
 #include "daemon/link/channel-context.h"
 
 typedef struct Inbox Inbox;
 
-/* |dealt_with| runs for each message given to inbox_add, in any order, once nothing more will come of it: answered
- * and held by the platform, ignored or dropped. |id| belongs to the caller. */
+/* |dealt_with| runs for each message given to inbox_add, in any order, once nothing more will come of it:
+ * answered and held by the platform, ignored or dropped. |id| belongs to the caller. */
 typedef void (*InboxDealtWithFunc)(const char *id, void *userdata);
 
 /* |channel| outlives the inbox. */

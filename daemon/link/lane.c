@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* One queue of places. Whoever stands at its front and is ready goes on, and leaves the queue; then the next one,
- * until one is at the front that is not ready yet. */
+/* One queue of places. Whoever stands at its front and is ready goes on, and leaves the queue; then the next
+ * one, until one is at the front that is not ready yet. */
 
 #include "daemon/link/lane.h"
 

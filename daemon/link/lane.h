@@ -3,9 +3,9 @@
 
 /* A lane: the requests of one authority on their way to the token, in the order in which they came.
  *
- * Opening and preparing happen on several threads, and a short request is ready before a long one that came earlier.
- * The lane lets them through to the token in order of arrival all the same (protocol.md W.4), whatever each takes to
- * get there.
+ * Opening and preparing happen on several threads, and a short request is ready before a long one that came
+ * earlier. The lane lets them through to the token in order of arrival all the same (protocol.md W.4),
+ * whatever each takes to get there.
  *
  * Main thread. Continuations run from inside lane_proceed and lane_leave. */
 

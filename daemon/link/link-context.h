@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What all channels of the link share. It belongs to the link; who outlives the link's end (a signature under way at a
- * token) does not look at it any more. Main thread. */
+/* What all channels of the link share. It belongs to the link; who outlives the link's end (a signature under
+ * way at a token) does not look at it any more. Main thread. */
 
 #include "daemon/ca/authority.h"
 #include "daemon/config.h"

@@ -43,8 +43,7 @@ static const char *const state_names[] = {
     [LINK_CONNECTED] = "connected",         [LINK_BACKING_OFF] = "backing-off",
 };
 
-/* --- where it stands
- * ---------------------------------------------------------------------------------------------- */
+/* --- where it stands --------------------------------------------------------------------------------- */
 
 typedef struct Census {
     guint of[CHANNEL_SUBSCRIBED + 1]; /* by ChannelState */
@@ -140,8 +139,7 @@ static void update_state(Link *link)
         link->events.changed(link, link->events.userdata);
 }
 
-/* --- the refresh
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the refresh ------------------------------------------------------------------------------------- */
 
 static void start_bootstraps(Link *link)
 {
@@ -180,8 +178,7 @@ static void refresh_soon(void *userdata)
         link->refresh = g_idle_add_full(G_PRIORITY_DEFAULT, on_refresh, link, NULL);
 }
 
-/* --- channels and their connections
- * --------------------------------------------------------------------------------- */
+/* --- channels and their connections ------------------------------------------------------------------ */
 
 static void on_channel_changed(Channel *channel, void *userdata)
 {
@@ -248,8 +245,7 @@ static void open_channel(Link *link, Authority *authority)
         g_hash_table_insert(link->channels, authority, channel_new(&link->context, authority, &events));
 }
 
-/* --- configuration
- * ------------------------------------------------------------------------------------------------ */
+/* --- configuration ----------------------------------------------------------------------------------- */
 
 static void note_obstacle(Link *link, const GError *error)
 {
@@ -346,8 +342,7 @@ static void on_network_changed(GNetworkMonitor *network, gboolean available, voi
         link->network_settling = g_timeout_add(NETWORK_SETTLES_MS, on_network_settled, link);
 }
 
-/* --- the link from outside
- * ------------------------------------------------------------------------------------------ */
+/* --- the link from outside --------------------------------------------------------------------------- */
 
 Link *link_new(const Config *config, Identity *identity, Journal *journal, const LinkEvents *events)
 {

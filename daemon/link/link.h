@@ -3,10 +3,10 @@
 
 /* The link: the connection to the platform with one channel per authority.
  *
- * It is told which authorities exist, bootstraps each of them by itself (bootstrap.c, at most 8 at once, retried
- * per W.4), shares one transport among all whose answers name the same url, and turns messages into offers and
- * requests (channel.c, request.c). It says where it stands through LinkEvents and authority_set_link. Main thread;
- * S/MIME runs on its crypto workers. */
+ * It is told which authorities exist, bootstraps each of them by itself (bootstrap.c, at most 8 at once,
+ * retried per W.4), shares one transport among all whose answers name the same url, and turns messages into
+ * offers and requests (channel.c, request.c). It says where it stands through LinkEvents and
+ * authority_set_link. Main thread; S/MIME runs on its crypto workers. */
 
 #include "daemon/ca/authority.h"
 #include "daemon/config.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* How often one kind of record may be logged: a few at once, then one a while with the number of those left out, so
- * that who can make us log cannot fill the journal. */
+/* How often one kind of record may be logged: a few at once, then one a while with the number of those left
+ * out, so that who can make us log cannot fill the journal. */
 
 #include <glib.h>
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One 'solicit signature' and what comes of it (protocol.md 2.4, 2.5): a signed offer when the platform asks for this
- * channel's authority, silence otherwise. */
+/* One 'solicit signature' and what comes of it (protocol.md 2.4, 2.5): a signed offer when the platform asks
+ * for this channel's authority, silence otherwise. */
 
 #include "daemon/link/channel-context.h"
 

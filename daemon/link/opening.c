@@ -52,7 +52,8 @@ static bool run_open(void *data, GCancellable *cancelled, GError **error)
 
     g_autoptr(GBytes) text = unwrap(job, verified->content, error);
     if (!text) {
-        job->opened.unopenable = !error || !g_error_matches(*error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED);
+        job->opened.unopenable =
+            !error || !g_error_matches(*error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED);
         return false;
     }
     gsize size;

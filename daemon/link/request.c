@@ -83,8 +83,7 @@ static void drop(Request *request, const char *reason)
     finish(request);
 }
 
-/* --- answering
- * ------------------------------------------------------------------------------------------------- */
+/* --- answering --------------------------------------------------------------------------------------- */
 
 static void send_answer(Request *request, bool success, const char *text);
 
@@ -186,8 +185,7 @@ const char *request_error_text(const GError *error)
     }
 }
 
-/* --- recording
- * ------------------------------------------------------------------------------------------------- */
+/* --- recording --------------------------------------------------------------------------------------- */
 
 static void on_recorded(const GError *error, void *userdata)
 {
@@ -236,8 +234,7 @@ static void on_delivered(const GError *error, void *userdata)
         record(request);
 }
 
-/* --- signing
- * --------------------------------------------------------------------------------------------------- */
+/* --- signing ----------------------------------------------------------------------------------------- */
 
 typedef struct SignJob {
     Signing *signing;
@@ -301,8 +298,7 @@ static void sign(void *userdata)
     }
 }
 
-/* --- preparing
- * ------------------------------------------------------------------------------------------------- */
+/* --- preparing --------------------------------------------------------------------------------------- */
 
 typedef struct PrepareJob {
     char *kind;
@@ -388,8 +384,7 @@ static void prepare(Request *request, const char *intent)
     }
 }
 
-/* --- from the message to the journal
- * ----------------------------------------------------------------------------- */
+/* --- from the message to the journal ----------------------------------------------------------------- */
 
 static void replay(Request *request, const char *answer)
 {
@@ -500,7 +495,8 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
         finish(request);
         return;
     }
-    if (opened->unopenable) { /* protocol.md 2.7; after a restart the platform may have been told the answer */
+    if (opened
+            ->unopenable) { /* protocol.md 2.7; after a restart the platform may have been told the answer */
         drop(request, error->message);
         return;
     }

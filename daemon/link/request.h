@@ -14,25 +14,28 @@
  *   record    the answer, durable before it leaves                journal
  *   answer    seal anew, publish until the platform holds it      crypto thread, transport
  *
- * A verified request always gets an answer, success:false with one stable line where it can't be done, unless its time
- * ran out before it was the token's turn, or it can't be decrypted or inflated: after a restart such a one comes again
- * that was made for the last channel key, and the platform may already have its answer (it asks again if not). A
- * failure is not recorded: the platform may ask again, and the intent makes
- * sure that it gets the same serial number and dates. Main thread. */
+ * A verified request always gets an answer, success:false with one stable line where it can't be done, unless
+ * its time ran out before it was the token's turn, or it can't be decrypted or inflated: after a restart such
+ * a one comes again that was made for the last channel key, and the platform may already have its answer (it
+ * asks again if not). A failure is not recorded: the platform may ask again, and the intent makes sure that
+ * it gets the same serial number and dates. Main thread. */
 
 #include "daemon/link/channel-context.h"
 #include "daemon/link/lane.h"
 
 typedef struct Request Request;
 
-/* |lane|: the channel's, lives until it is closed; |deadline|: the message's, in µs of g_get_monotonic_time(); what starts before it is brought to its end. |done| runs
- * once, later, unless abandoned. */
+/* |lane|: the channel's, lives until it is closed; |deadline|: the message's, in µs of
+ * g_get_monotonic_time(); what starts before it is brought to its end. |done| runs once, later, unless
+ * abandoned. */
 Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *message, gint64 deadline,
                        DealtWithFunc done, void *userdata);
-/* The channel goes away, and its lane is closed: a signature under way is still recorded, nothing is published. */
+/* The channel goes away, and its lane is closed: a signature under way is still recorded, nothing is
+ * published. */
 void request_abandon(Request *request);
 
-/* What the platform is told. For an |error| about the request: its own text. For one of the token or of our own: a
- * stable one (no token, no slot, no PIN state beyond "login failed"), whatever the token's words are. Transfer none. */
+/* What the platform is told. For an |error| about the request: its own text. For one of the token or of our
+ * own: a stable one (no token, no slot, no PIN state beyond "login failed"), whatever the token's words are.
+ * Transfer none. */
 const char *request_error_text(const GError *error);
 const char *request_token_error_text(const GError *error);

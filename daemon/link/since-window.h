@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The messages of one channel that are not dealt with yet, in order of arrival. They are finished in any order; the
- * channel's `since` (protocol.md W.3) moves only past what has nothing unfinished before it, so that a crash loses
- * none. A message that the platform delivers a second time meanwhile is recognised. */
+/* The messages of one channel that are not dealt with yet, in order of arrival. They are finished in any
+ * order; the channel's `since` (protocol.md W.3) moves only past what has nothing unfinished before it, so
+ * that a crash loses none. A message that the platform delivers a second time meanwhile is recognised. */
 
 #include <glib.h>
 #include <stdbool.h>

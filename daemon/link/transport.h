@@ -2,12 +2,12 @@
 #pragma once
 
 /* A transport moves envelopes between the platform and us, and nothing else: it never sees a key, a PIN or a
- * decrypted message, so that it can one day be a process of its own. It owns its connection, reconnects by itself
- * (protocol.md W.4), keeps what was published until the platform holds it, and subscribes the channels that it was
- * given, again after each reconnect.
+ * decrypted message, so that it can one day be a process of its own. It owns its connection, reconnects by
+ * itself (protocol.md W.4), keeps what was published until the platform holds it, and subscribes the channels
+ * that it was given, again after each reconnect.
  *
- * WebSocket (protocol.md part II) is one; a further one is one file. Everything runs on the main thread; JSON of
- * large frames is parsed on a thread of the transport's own, order kept. */
+ * WebSocket (protocol.md part II) is one; a further one is one file. Everything runs on the main thread; JSON
+ * of large frames is parsed on a thread of the transport's own, order kept. */
 
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
@@ -24,8 +24,8 @@ typedef enum TransportState {
 } TransportState;
 
 typedef enum TransportRefusal {
-    TRANSPORT_REFUSED_TOKEN,   /* bad-token, unknown-channel, expired: bootstrap that channel again */
-    TRANSPORT_REFUSED_OTHER,   /* the platform's reason, in |reason| */
+    TRANSPORT_REFUSED_TOKEN, /* bad-token, unknown-channel, expired: bootstrap that channel again */
+    TRANSPORT_REFUSED_OTHER, /* the platform's reason, in |reason| */
 } TransportRefusal;
 
 typedef enum TransportOutcome {
@@ -36,10 +36,10 @@ typedef enum TransportOutcome {
 
 typedef struct TransportMessage {
     char *channel;
-    char *id;         /* opaque; what journal_set_since gets when the message is dealt with */
-    char *publisher;  /* what an answer's envelope carries as `uuid` */
-    gint64 age_ms;    /* since publication, as the platform says */
-    gint64 received;  /* µs of g_get_monotonic_time() */
+    char *id;        /* opaque; what journal_set_since gets when the message is dealt with */
+    char *publisher; /* what an answer's envelope carries as `uuid` */
+    gint64 age_ms;   /* since publication, as the platform says */
+    gint64 received; /* µs of g_get_monotonic_time() */
     JsonObject *envelope;
 } TransportMessage;
 TransportMessage *transport_message_ref(TransportMessage *message); /* atomic */
@@ -69,9 +69,9 @@ typedef struct TransportClass {
     /* |since| may be NULL. A channel given again replaces its token (after a new bootstrap). */
     void (*subscribe)(Transport *transport, const char *channel, const char *token, const char *since);
     void (*unsubscribe)(Transport *transport, const char *channel);
-    /* |envelope|: compact JSON of an object; kept until published, sent again after a reconnect unless |expires|
-     * (µs of g_get_monotonic_time(), G_MAXINT64 = never) has passed. |done| may be NULL; it runs exactly once and
-     * never from inside this call. */
+    /* |envelope|: compact JSON of an object; kept until published, sent again after a reconnect unless
+     * |expires| (µs of g_get_monotonic_time(), G_MAXINT64 = never) has passed. |done| may be NULL; it runs
+     * exactly once and never from inside this call. */
     void (*publish)(Transport *transport, const char *channel, GBytes *envelope, gint64 expires,
                     TransportPublishedFunc done, void *userdata);
     /* Network came back, Reload: an attempt now instead of at the end of the backoff. */
@@ -84,7 +84,7 @@ struct Transport {
     const TransportClass *class;
 };
 
-/* websocket.c. |url|: wss, or ws to a loopback host (INVALID otherwise). |tls_ca|: PEM path or NULL = the system's
- * roots. |uuid|: the agent's; |message_size|: bytes, both directions. */
-Transport *websocket_transport_new(const char *url, const char *tls_ca, const char *uuid, guint64 message_size,
-                                   const TransportEvents *events, GError **error);
+/* websocket.c. |url|: wss, or ws to a loopback host (INVALID otherwise). |tls_ca|: PEM path or NULL = the
+ * system's roots. |uuid|: the agent's; |message_size|: bytes, both directions. */
+Transport *websocket_transport_new(const char *url, const char *tls_ca, const char *uuid,
+                                   guint64 message_size, const TransportEvents *events, GError **error);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One WebSocket from its handshake to its end (protocol.md W.2): subprotocol, size limit, text only, pings and
- * silence, frames parsed in their order. It knows nothing of channels and never reconnects: when it has ended it says so
- * once, in words, and only waits to be freed. */
+/* One WebSocket from its handshake to its end (protocol.md W.2): subprotocol, size limit, text only, pings
+ * and silence, frames parsed in their order. It knows nothing of channels and never reconnects: when it has
+ * ended it says so once, in words, and only waits to be freed. */
 
 #include "daemon/link/frame.h"
 #include "daemon/link/websocket.h"

@@ -95,8 +95,7 @@ static void subscription_free(void *data)
     g_free(subscription);
 }
 
-/* --- what the link is told
- * ------------------------------------------------------------------------------------ */
+/* --- what the link is told --------------------------------------------------------------------------- */
 
 static void tell_state(Websocket *ws, TransportState state, const char *message, gint64 wait_ms)
 {
@@ -119,8 +118,7 @@ static void finish_all(GQueue *publications, TransportOutcome outcome, const cha
         publication_finish(publication, outcome, reason);
 }
 
-/* --- subscriptions
- * -------------------------------------------------------------------------------------------- */
+/* --- subscriptions ----------------------------------------------------------------------------------- */
 
 static bool anything_wanted(const Websocket *ws)
 {
@@ -186,8 +184,7 @@ static void ask(Websocket *ws, bool hello)
     send_text(ws, frame);
 }
 
-/* --- publishing
- * ----------------------------------------------------------------------------------------------- */
+/* --- publishing -------------------------------------------------------------------------------------- */
 
 static bool send_publication(Websocket *ws, Publication *publication, GQueue *too_large)
 {
@@ -254,8 +251,7 @@ static gboolean on_pause_over(void *userdata)
     return G_SOURCE_REMOVE;
 }
 
-/* --- frames
- * --------------------------------------------------------------------------------------------------- */
+/* --- frames ------------------------------------------------------------------------------------------ */
 
 static void on_welcome(Websocket *ws, const Frame *frame)
 {
@@ -361,8 +357,7 @@ static void on_frame(const Frame *frame, void *userdata)
     }
 }
 
-/* --- losing a connection
- * -------------------------------------------------------------------------------------- */
+/* --- losing a connection ----------------------------------------------------------------------------- */
 
 static gboolean on_attempt_due(void *userdata)
 {
@@ -490,8 +485,7 @@ static void attempt_soon(Websocket *ws)
     start_attempt(ws);
 }
 
-/* --- the transport's table
- * ------------------------------------------------------------------------------------ */
+/* --- the transport's table --------------------------------------------------------------------------- */
 
 static void websocket_subscribe(Transport *transport, const char *channel, const char *token,
                                 const char *since)

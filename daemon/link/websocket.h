@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The times of the WebSocket transport (protocol.md W.2 to W.4) in one place, so that a test can live faster than the
- * world. websocket_transport_new (transport.h) uses WEBSOCKET_TIMES. */
+/* The times of the WebSocket transport (protocol.md W.2 to W.4) in one place, so that a test can live faster
+ * than the world. websocket_transport_new (transport.h) uses WEBSOCKET_TIMES. */
 
 #include "daemon/link/transport.h"
 

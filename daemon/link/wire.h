@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The JSON around and inside the S/MIME of every message (protocol.md 1.4, 2.2 to 2.7, 4): reading the unsigned
- * envelope without believing it, and writing ours with the members in the platform's order. */
+/* The JSON around and inside the S/MIME of every message (protocol.md 1.4, 2.2 to 2.7, 4): reading the
+ * unsigned envelope without believing it, and writing ours with the members in the platform's order. */
 
 #include "daemon/link/transport.h"
 
@@ -15,8 +15,8 @@ bool wire_is_for(JsonObject *envelope, const char *uuid);
 const char *wire_text(JsonObject *object, const char *name);
 /* `caindex` absent, or exactly the integer |caindex|. */
 bool wire_caindex_is(JsonObject *envelope, guint caindex);
-/* When the message has waited too long: received − age + ttl, in µs of g_get_monotonic_time(). `ttl` in seconds; what is
- * absent, zero, negative or no number means |default_ttl|. */
+/* When the message has waited too long: received − age + ttl, in µs of g_get_monotonic_time(). `ttl` in
+ * seconds; what is absent, zero, negative or no number means |default_ttl|. */
 gint64 wire_deadline(const TransportMessage *message, guint default_ttl);
 
 /* Contents, to be signed. Transfer full. */

@@ -3,12 +3,12 @@
 
 /* What a kind of token must be able to do, as a table of functions.
  *
- * A backend is one token as its driver sees it. Every function runs on a thread of that token's worker and may
- * block; with |threads| > 1 several run at once and the backend does its own locking. A backend knows nothing
- * of the bus, the link or the main loop, and never logs: it answers with errors that name the token and the
- * slot and say what to do. No function ever tries a PIN that it was not handed in that very call, with one
- * exception: a PIN that the token accepted may be presented again after the driver re-opened the token. If the
- * token refuses it then, take_refused gives it to who remembers such PINs. */
+ * A backend is one token as its driver sees it. Every function runs on a thread of that token's worker and
+ * may block; with |threads| > 1 several run at once and the backend does its own locking. A backend knows
+ * nothing of the bus, the link or the main loop, and never logs: it answers with errors that name the token
+ * and the slot and say what to do. No function ever tries a PIN that it was not handed in that very call,
+ * with one exception: a PIN that the token accepted may be presented again after the driver re-opened the
+ * token. If the token refuses it then, take_refused gives it to who remembers such PINs. */
 
 #include "daemon/secret.h"
 #include "daemon/token/key-type.h"
@@ -55,13 +55,13 @@ typedef struct TokenInfo {
     char *label;
     char *model;
     char *firmware;
-    PinState pin_state;      /* NOT_NEEDED, MISSING, FACTORY, SET or BLOCKED, as the token tells */
-    int pin_retries;         /* -1: the token does not tell */
-    int puk_retries;         /* -1: the token does not tell */
-    char *management_key;    /* "not-needed" "factory" "set" "missing" "protected" */
-    GStrv free_slots;        /* names a new key can take, at most 32, in the order to offer them */
-    GStrv key_types;         /* what this token can generate, by key_type_to_string names */
-    GPtrArray *slots;        /* SlotInfo, owned */
+    PinState pin_state;   /* NOT_NEEDED, MISSING, FACTORY, SET or BLOCKED, as the token tells */
+    int pin_retries;      /* -1: the token does not tell */
+    int puk_retries;      /* -1: the token does not tell */
+    char *management_key; /* "not-needed" "factory" "set" "missing" "protected" */
+    GStrv free_slots;     /* names a new key can take, at most 32, in the order to offer them */
+    GStrv key_types;      /* what this token can generate, by key_type_to_string names */
+    GPtrArray *slots;     /* SlotInfo, owned */
 } TokenInfo;
 
 TokenInfo *token_info_new(void);

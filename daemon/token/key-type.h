@@ -2,7 +2,8 @@
 #pragma once
 
 /* The kinds of key that a slot can hold, under the names users type: rsa2048 rsa3072 rsa4096 p256 p384 p521
- * ed25519. pkcs11-tool's spellings (rsa:2048, EC:prime256v1, EC:secp384r1, EC:edwards25519) are understood. */
+ * ed25519. pkcs11-tool's spellings (rsa:2048, EC:prime256v1, EC:secp384r1, EC:edwards25519) are understood.
+ */
 
 #include <glib.h>
 #include <openssl/evp.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Tokens behind a PKCS#11 module, SoftHSM2 first of all. The module is loaded once (libp11, and its own function
- * list for what libp11 lacks); every present token is one Backend.
+/* Tokens behind a PKCS#11 module, SoftHSM2 first of all. The module is loaded once (libp11, and its own
+ * function list for what libp11 lacks); every present token is one Backend.
  *
  * A token made or deleted by another process stays invisible to a PKCS#11 module until C_Finalize and
  * C_Initialize, which kill all handles. So a reload takes the module's lock as a writer (every backend call

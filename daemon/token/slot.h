@@ -16,7 +16,8 @@ typedef enum SlotState {
     SLOT_STATE_MISMATCH,         /* a certificate of another key */
 } SlotState;
 
-/* Subject CN of the certificate by which the original marks a slot as partially provisioned (protocol.md 6.3). */
+/* Subject CN of the certificate by which the original marks a slot as partially provisioned
+ * (protocol.md 6.3). */
 #define SLOT_TEMPORARY_SUBJECT "TEMPORARY CERT FOR KEY IMPORT"
 
 Slot *slot_ref(Slot *slot);
@@ -39,10 +40,10 @@ const char *slot_touch_policy(const Slot *slot); /* "" where the token has none 
 guint64 slot_signatures(const Slot *slot);       /* made since the daemon started */
 
 /* Runs |work| with the slot's private key on the token's worker: the only way to a signature. |key| may be
- * used by |work| alone and only until it returns (no X509_set_pubkey with it, which keeps a reference: that takes
- * slot_public_key); it works with X509_sign, CMS_sign, EVP_DigestSign. |free_data| runs on the main thread after
- * |done|. False, with |data| freed and |done| not called, when the queue is full (TOKEN_BUSY) or the token is gone.
- * |deadline|: µs of g_get_monotonic_time(), or WORKER_NO_DEADLINE. */
+ * used by |work| alone and only until it returns (no X509_set_pubkey with it, which keeps a reference: that
+ * takes slot_public_key); it works with X509_sign, CMS_sign, EVP_DigestSign. |free_data| runs on the main
+ * thread after |done|. False, with |data| freed and |done| not called, when the queue is full (TOKEN_BUSY) or
+ * the token is gone. |deadline|: µs of g_get_monotonic_time(), or WORKER_NO_DEADLINE. */
 typedef bool (*SlotKeyFunc)(EVP_PKEY *key, void *data, GError **error);
 bool slot_use_key(Slot *slot, SlotKeyFunc work, void *data, GDestroyNotify free_data, gint64 deadline,
                   GCancellable *cancellable, DoneFunc done, void *userdata, GError **error);

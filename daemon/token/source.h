@@ -2,8 +2,8 @@
 #pragma once
 
 /* A source makes tokens appear and go: a PKCS#11 module, the YubiKeys that udev reports, the configured cloud
- * key rings, the fakes of a test. It lives on the main thread, never blocks there, and tells the manager what it
- * found through SourceEvents. */
+ * key rings, the fakes of a test. It lives on the main thread, never blocks there, and tells the manager what
+ * it found through SourceEvents. */
 
 #include "daemon/done.h"
 #include "daemon/token/backend.h"

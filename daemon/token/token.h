@@ -4,8 +4,8 @@
 /* A token as the rest of the daemon sees it: one HSM with its state, its PIN and its slots.
  *
  * It lives on the main thread, owns its backend and the worker on which every backend call runs, and re-reads
- * its slots after each change. All acts are asynchronous. References may outlive the hardware: a token that is
- * gone answers TOKEN_GONE to everything. */
+ * its slots after each change. All acts are asynchronous. References may outlive the hardware: a token that
+ * is gone answers TOKEN_GONE to everything. */
 
 #include "daemon/pin-store.h"
 #include "daemon/token/source.h"
@@ -68,17 +68,17 @@ int token_puk_retries(const Token *token);
 const char *token_management_key_state(const Token *token);
 const char *const *token_free_slots(const Token *token);
 const char *const *token_key_types(const Token *token);
-GPtrArray *token_slots(const Token *token); /* Slot, transfer none, ordered by name */
+GPtrArray *token_slots(const Token *token);                  /* Slot, transfer none, ordered by name */
 Slot *token_find_slot(const Token *token, const char *name); /* transfer none, or NULL */
-guint token_load(const Token *token);        /* jobs waiting or running: what a scheduler compares */
+guint token_load(const Token *token); /* jobs waiting or running: what a scheduler compares */
 
 /* A person gives the PIN: it is tried once, kept in memory, and sealed on disk with |persist| (INVALID where
  * there is no sealing key). A PIN that was refused before is PIN_WRONG without a try. */
 void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancellable, DoneFunc done,
                    void *userdata);
 void token_forget_pin(Token *token, GCancellable *cancellable, DoneFunc done, void *userdata);
-void token_change_pin(Token *token, Secret *old_pin, Secret *new_pin, GCancellable *cancellable, DoneFunc done,
-                      void *userdata);
+void token_change_pin(Token *token, Secret *old_pin, Secret *new_pin, GCancellable *cancellable,
+                      DoneFunc done, void *userdata);
 void token_unblock_pin(Token *token, Secret *puk, Secret *new_pin, GCancellable *cancellable, DoneFunc done,
                        void *userdata);
 
@@ -87,4 +87,5 @@ void token_generate_key(Token *token, const char *slot, KeyType type, const KeyO
                         GCancellable *cancellable, TextDoneFunc done, void *userdata);
 /* |pem|: PKCS#8 or traditional; |passphrase| or NULL. PASSPHRASE_WRONG, BAD_KEY, UNSUPPORTED in words. */
 void token_import_key(Token *token, const char *slot, Secret *pem, Secret *passphrase,
-                      const KeyOptions *options, GCancellable *cancellable, TextDoneFunc done, void *userdata);
+                      const KeyOptions *options, GCancellable *cancellable, TextDoneFunc done,
+                      void *userdata);

@@ -2,11 +2,12 @@
 
 /* What one signature costs, beside what it can't cost less than.
  *
- * The floor is measured in the same run, on the same token and key: one raw signature through PKCS#11, and the three
- * RSA-2048 operations with the channel's key that the protocol asks for (the offer is signed, the request decrypted,
- * the answer signed). The daemon's share is the CPU time of its process while the stand-in drives requests through
- * the whole chain; the stand-in's own work (it verifies everything) takes part only in the wall time. Both figures
- * are printed as a ratio, and the bound below it fails when something gets done twice. */
+ * The floor is measured in the same run, on the same token and key: one raw signature through PKCS#11, and
+ * the three RSA-2048 operations with the channel's key that the protocol asks for (the offer is signed, the
+ * request decrypted, the answer signed). The daemon's share is the CPU time of its process while the stand-in
+ * drives requests through the whole chain; the stand-in's own work (it verifies everything) takes part only
+ * in the wall time. Both figures are printed as a ratio, and the bound below it fails when something gets
+ * done twice. */
 
 #include "daemon/openssl-cleanup.h"
 #include "tests/end-to-end/scene.h"
@@ -20,7 +21,8 @@ typedef struct rsa_meth_st RSA_METHOD;
 typedef struct ec_key_method_st EC_KEY_METHOD;
 #include <libp11.h>
 
-/* CPU of the daemon for one request over the floor: 2.6 (RSA-2048) to 3.8 (P-256) where it was measured first. */
+/* CPU of the daemon for one request over the floor: 2.6 (RSA-2048) to 3.8 (P-256) where it was measured
+ * first. */
 #define CPU_RATIO_MAX 6.0
 #define FLOOR_ROUNDS 200
 #define REQUESTS 240
@@ -54,7 +56,7 @@ static double daemon_cpu_ms(Scene *scene)
     return (double)ticks * 1e3 / (double)sysconf(_SC_CLK_TCK);
 }
 
-/* --- the floor --- */
+/* --- the floor --------------------------------------------------------------------------------------- */
 
 static double sign_ms(EVP_PKEY *key)
 {
@@ -76,7 +78,8 @@ static double decrypt_ms(EVP_PKEY *key)
     size_t size = sizeof sealed;
     g_autoptr(EVP_PKEY_CTX) to = EVP_PKEY_CTX_new(key, NULL);
     g_assert_cmpint(EVP_PKEY_encrypt_init(to), ==, 1);
-    g_assert_cmpint(EVP_PKEY_encrypt(to, sealed, &size, (const unsigned char *)"0123456789abcdef", 16), ==, 1);
+    g_assert_cmpint(EVP_PKEY_encrypt(to, sealed, &size, (const unsigned char *)"0123456789abcdef", 16), ==,
+                    1);
     double before = cpu_ms();
     for (int i = 0; i < FLOOR_ROUNDS; i++) {
         size_t length = sizeof opened;
@@ -89,8 +92,9 @@ static double decrypt_ms(EVP_PKEY *key)
 
 static PKCS11_SLOT *open_token(PKCS11_CTX *context, unsigned *ret_n, PKCS11_SLOT **ret_slots)
 {
-    static const char *const modules[] = {"/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so",
-                                          "/usr/lib/pkcs11/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so"};
+    static const char *const modules[] = {
+        "/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so",
+        "/usr/lib/pkcs11/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so"};
     gsize i = 0;
     while (i < G_N_ELEMENTS(modules) && !g_file_test(modules[i], G_FILE_TEST_EXISTS))
         i++;
@@ -133,14 +137,15 @@ static Floor measure_floor(Scene *scene)
     return floor;
 }
 
-/* --- the daemon --- */
+/* --- the daemon -------------------------------------------------------------------------------------- */
 
 static Load measure_load(Scene *scene, const char *type, const char *concurrency)
 {
     g_autofree char *requests = g_strdup_printf("%d", REQUESTS);
     double before = daemon_cpu_ms(scene);
-    g_autofree char *json = scene_platform(
-        scene, 0, "drive --ca=$1 --requests=$2 --concurrency=$3 --samples=2 --json", type, requests, concurrency, NULL);
+    g_autofree char *json =
+        scene_platform(scene, 0, "drive --ca=$1 --requests=$2 --concurrency=$3 --samples=2 --json", type,
+                       requests, concurrency, NULL);
     double after = daemon_cpu_ms(scene);
     g_autoptr(JsonNode) node = json_from_string(json, NULL);
     JsonObject *figures = json_node_get_object(node);
@@ -152,11 +157,14 @@ static Load measure_load(Scene *scene, const char *type, const char *concurrency
 static void report(const char *type, const Floor *floor, const Load loads[3])
 {
     double least = floor->token + floor->channel;
-    g_test_message("%s: floor %.2f ms of CPU (token %.2f, channel key %.2f)", type, least, floor->token, floor->channel);
-    g_test_message("%s: daemon %.2f ms of CPU for one certificate, %.1f times the floor (%.1f at 16 at a time)", type,
-                   loads[1].cpu, loads[1].cpu / least, loads[2].cpu / least);
-    g_test_message("%s: %.1f ms from solicitation to answer, one at a time; %.0f a second with 8, %.0f with 16", type,
-                   loads[0].p50, loads[1].throughput, loads[2].throughput);
+    g_test_message("%s: floor %.2f ms of CPU (token %.2f, channel key %.2f)", type, least, floor->token,
+                   floor->channel);
+    g_test_message(
+        "%s: daemon %.2f ms of CPU for one certificate, %.1f times the floor (%.1f at 16 at a time)", type,
+        loads[1].cpu, loads[1].cpu / least, loads[2].cpu / least);
+    g_test_message(
+        "%s: %.1f ms from solicitation to answer, one at a time; %.0f a second with 8, %.0f with 16", type,
+        loads[0].p50, loads[1].throughput, loads[2].throughput);
     g_test_message("{\"key\":\"%s\",\"floor\":%.3f,\"token\":%.3f,\"channel\":%.3f,\"cpu\":[%.3f,%.3f,%.3f],"
                    "\"ratio\":%.2f,\"p50\":[%.2f,%.2f,%.2f],\"throughput\":[%.1f,%.1f,%.1f]}",
                    type, least, floor->token, floor->channel, loads[0].cpu, loads[1].cpu, loads[2].cpu,

@@ -55,7 +55,7 @@ static char *describe(Fixture *fixture)
     return copy;
 }
 
-/* --- authorisation --- */
+/* --- authorisation ----------------------------------------------------------------------------------- */
 
 /* "|" is a pipe that never delivers: a method that read it before asking would be late. */
 static const struct {
@@ -155,7 +155,7 @@ static void others_may_what_polkit_allows(Fixture **fixture, gconstpointer data)
     g_assert_cmpstr(dialog, ==, "ok");
 }
 
-/* --- mistakes --- */
+/* --- mistakes ---------------------------------------------------------------------------------------- */
 
 static void says(const char *words, char *text)
 {

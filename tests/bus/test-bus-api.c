@@ -22,7 +22,7 @@ typedef struct Test {
     Recorder recorder;
 } Test;
 
-/* --- signals --- */
+/* --- signals ----------------------------------------------------------------------------------------- */
 
 static char *changed_names(sd_bus_message *signal)
 {
@@ -78,7 +78,7 @@ static void assert_line(const Test *test, const char *pattern)
     g_error("\"%s\" is not there once:\n  %s", pattern, all);
 }
 
-/* --- set up --- */
+/* --- set up ------------------------------------------------------------------------------------------ */
 
 static void start(Test *test, const char *const *arguments)
 {
@@ -149,7 +149,7 @@ static char *provision(Test *test)
     return slot;
 }
 
-/* --- the contract --- */
+/* --- the contract ------------------------------------------------------------------------------------ */
 
 static void assert_interface(Test *test, const char *path, const char *interface)
 {
@@ -209,7 +209,7 @@ static void the_policy_follows_polkits_document_type(void)
             strstr(actions[i], "<annotate key=\"org.freedesktop.policykit.owner\">unix-user:iothsm<"));
 }
 
-/* --- what people do --- */
+/* --- what people do ---------------------------------------------------------------------------------- */
 
 static void a_slot_becomes_an_authority_and_is_cleared(Test *test, gconstpointer data)
 {
@@ -309,7 +309,7 @@ static void a_trust_anchor_is_added_and_listed(Test *test, gconstpointer data)
     g_assert_nonnull(strstr(anchors, "Platform anchor"));
 }
 
-/* --- what is announced --- */
+/* --- what is announced ------------------------------------------------------------------------------- */
 
 static void only_what_changed_is_announced(Test *test, gconstpointer data)
 {

@@ -23,7 +23,7 @@
 /* A machine that is busy with other things is slow now and then; a loop that blocks is slow each time. */
 #define ATTEMPTS 3
 
-/* --- the reader --- */
+/* --- the reader -------------------------------------------------------------------------------------- */
 
 typedef struct Reader {
     const char *address;
@@ -94,7 +94,7 @@ static int compare_times(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* --- the trouble --- */
+/* --- the trouble ------------------------------------------------------------------------------------- */
 
 typedef struct Trouble Trouble;
 /* A call that is made again as soon as it is answered. */

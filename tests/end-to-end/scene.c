@@ -50,7 +50,7 @@ char *scene_write(const Scene *scene, const char *name, const char *text)
     return test_write(fixture_directory(scene->fixture), name, text);
 }
 
-/* --- the platform --- */
+/* --- the platform ------------------------------------------------------------------------------------ */
 
 static void die_with_parent(gpointer userdata)
 {
@@ -188,7 +188,7 @@ void scene_assert_no_complaints(Scene *scene)
         g_error("the platform complains: %s", json_array_get_string_element(complaints, 0));
 }
 
-/* --- the daemon --- */
+/* --- the daemon -------------------------------------------------------------------------------------- */
 
 Scene *scene_new(const char *serve)
 {
@@ -251,8 +251,9 @@ void scene_start_again(Scene *scene)
 
 void scene_start(Scene *scene, const char *limits, const char *const *environment)
 {
-    g_autofree char *tls =
-        g_str_has_prefix(scene->url, "https:") ? g_strdup_printf("TlsCa=%s/tls-ca.pem\n", scene->directory) : NULL;
+    g_autofree char *tls = g_str_has_prefix(scene->url, "https:")
+                               ? g_strdup_printf("TlsCa=%s/tls-ca.pem\n", scene->directory)
+                               : NULL;
     scene->configuration =
         g_strdup_printf("[Platform]\nUrl=%s\nVerificationCa=%s/verification-ca.pem\n%s%s", scene->url,
                         scene->directory, tls != NULL ? tls : "", limits != NULL ? limits : "");
@@ -294,7 +295,7 @@ void scene_wait_log(Scene *scene, const char *text)
     fixture_wait(scene->fixture, has_said, &words, SECONDS);
 }
 
-/* --- the operator --- */
+/* --- the operator ------------------------------------------------------------------------------------ */
 
 char *scene_control(const char *line, ...)
 {
@@ -324,7 +325,8 @@ char *scene_control_member(const char *member, const char *line, ...)
 {
     va_list texts;
     va_start(texts, line);
-    g_autoptr(Run) run = run_program((const char *const[]){g_getenv("IOTHSMCTL"), "--json=short", NULL}, line, texts);
+    g_autoptr(Run) run =
+        run_program((const char *const[]){g_getenv("IOTHSMCTL"), "--json=short", NULL}, line, texts);
     va_end(texts);
     assert_run(run, 0);
     g_autoptr(JsonNode) document = run_json(run);
@@ -348,7 +350,8 @@ void scene_token(Scene *scene, const char *label)
 
 static char *thumbprint_of(const char *certificate_file)
 {
-    g_autofree char *text = TEST_RUN("openssl", "x509", "-in", certificate_file, "-noout", "-fingerprint", "-sha1");
+    g_autofree char *text =
+        TEST_RUN("openssl", "x509", "-in", certificate_file, "-noout", "-fingerprint", "-sha1");
     g_auto(GStrv) pairs = g_strsplit(strchr(text, '=') + 1, ":", -1);
     g_autofree char *joined = g_strjoinv("", pairs);
     char *lower = g_ascii_strdown(joined, -1);
@@ -365,7 +368,8 @@ static void wait_for_authority(Scene *scene, const char *thumbprint)
 
 void scene_register(Scene *scene, const char *name, const char *certificate_file)
 {
-    g_autofree char *answer = scene_platform(scene, 0, "import-certificate --ca=$1 $2", name, certificate_file, NULL);
+    g_autofree char *answer =
+        scene_platform(scene, 0, "import-certificate --ca=$1 $2", name, certificate_file, NULL);
     g_autofree char *reloaded = scene_control("reload", NULL);
     g_autofree char *there = scene_platform(scene, 0, "wait --ca=$1", name, NULL);
     g_autofree char *thumbprint = thumbprint_of(certificate_file);
@@ -378,7 +382,8 @@ char *scene_root(Scene *scene, const char *name, const char *place, const char *
     g_autofree char *template_file = scene_path(scene, template_name);
     g_autofree char *certificate_name = g_strdup_printf("%s.pem", name);
     g_autofree char *certificate_file = scene_path(scene, certificate_name);
-    g_autofree char *created = scene_platform(scene, 0, "create-ca --name=$1 --out=$2", name, template_file, NULL);
+    g_autofree char *created =
+        scene_platform(scene, 0, "create-ca --name=$1 --out=$2", name, template_file, NULL);
     g_autofree char *generated = scene_control("generate $1 --type=$2", place, type, NULL);
     g_autofree char *signed_by_itself =
         scene_control("self-sign $1 $2 --output=$3", place, template_file, certificate_file, NULL);
@@ -392,7 +397,7 @@ void scene_wait_connected(Scene *scene, const char *name)
     fixture_wait_string(scene->fixture, IOTHSM_PATH, MANAGER_INTERFACE, "LinkState", "connected", SECONDS);
 }
 
-/* --- requests --- */
+/* --- requests ---------------------------------------------------------------------------------------- */
 
 gint64 scene_signatures(Scene *scene)
 {
@@ -402,9 +407,8 @@ gint64 scene_signatures(Scene *scene)
 char *scene_sign(Scene *scene, const char *ca)
 {
     g_autofree char *file = scene_path(scene, "signed.pem");
-    g_autofree char *pem =
-        scene_platform(scene, 0, "sign-csr --ca=$1 --name=www.example.test --dns=www.example.test --out=$2", ca, file,
-                       NULL);
+    g_autofree char *pem = scene_platform(
+        scene, 0, "sign-csr --ca=$1 --name=www.example.test --dns=www.example.test --out=$2", ca, file, NULL);
     g_autofree char *text = TEST_RUN("openssl", "x509", "-in", file, "-noout", "-serial");
     g_assert_true(g_str_has_prefix(text, "serial="));
     return g_strchomp(g_strdup(text + strlen("serial=")));

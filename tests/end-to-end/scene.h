@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A scene: the daemon as it is installed, SoftHSM2 below it, the platform stand-in across a real WebSocket, and
- * iothsmctl as the only hand that sets things up. Everything lies in folders of its own and listens on ports that
- * the system chose, so that many scenes can play at once. Failures are assertions.
+/* A scene: the daemon as it is installed, SoftHSM2 below it, the platform stand-in across a real WebSocket,
+ * and iothsmctl as the only hand that sets things up. Everything lies in folders of its own and listens on
+ * ports that the system chose, so that many scenes can play at once. Failures are assertions.
  *
- * Programs come from $IOTHSMD, $IOTHSMCTL and $IOTHSM_PLATFORM. A |line| is split at blanks; "$1" to "$9" stand for
- * the |...| texts. */
+ * Programs come from $IOTHSMD, $IOTHSMCTL and $IOTHSM_PLATFORM. A |line| is split at blanks; "$1" to "$9"
+ * stand for the |...| texts. */
 
 #include "tests/cli/run.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a confused platform, or somebody who pretends to be the platform, can send: every message gets a short stable
- * refusal, or silence where nobody has proved to be the platform; the daemon stays, and signs the next good request.
- * One scene serves all, because that is the point. */
+/* What a confused platform, or somebody who pretends to be the platform, can send: every message gets a short
+ * stable refusal, or silence where nobody has proved to be the platform; the daemon stays, and signs the next
+ * good request. One scene serves all, because that is the point. */
 
 #include "daemon/openssl-cleanup.h"
 #include "tests/end-to-end/scene.h"
@@ -27,7 +27,8 @@ static void open_scene(void)
     /* Another key's request under the signature of this one: the same length, so only the signature tells. */
     g_autofree char *der_file = scene_path(scene, "good.der");
     g_autofree char *bad_file = scene_path(scene, "bad.csr");
-    g_autofree char *converted = TEST_RUN("openssl", "req", "-in", good_file, "-outform", "DER", "-out", der_file);
+    g_autofree char *converted =
+        TEST_RUN("openssl", "req", "-in", good_file, "-outform", "DER", "-out", der_file);
     g_autoptr(GError) error = NULL;
     g_autofree char *der = NULL;
     gsize size;
@@ -40,7 +41,7 @@ static void open_scene(void)
     g_assert_no_error(error);
     g_autofree char *back = TEST_RUN("openssl", "req", "-inform", "DER", "-in", der_file, "-out", bad_file);
     g_autofree char *offered = scene_sign(scene, CA); /* so that there is an offer to be reused */
-    g_test_set_nonfatal_assertions(); /* one row that fails does not hide the others */
+    g_test_set_nonfatal_assertions();                 /* one row that fails does not hide the others */
 }
 
 /* "@good.csr@" becomes the JSON text of that file's contents. */
@@ -63,7 +64,7 @@ static char *fill_in(const char *text)
     return g_string_free(g_steal_pointer(&filled), FALSE);
 }
 
-/* --- requests that say something wrong --- */
+/* --- requests that say something wrong --------------------------------------------------------------- */
 
 typedef struct Refusal {
     const char *name;
@@ -77,7 +78,8 @@ typedef struct Refusal {
 #define ROW(columns) "{'database':'V\\t271120000000Z\\t\\t01\\tunknown\\t/CN=a\\n" columns "\\n','days':7}"
 
 static const Refusal refusals[] = {
-    {"csr-with-a-bad-signature", "csr", "{'csr':@bad.csr@}", "Invalid csr: its signature does not match its key"},
+    {"csr-with-a-bad-signature", "csr", "{'csr':@bad.csr@}",
+     "Invalid csr: its signature does not match its key"},
     {"csr-with-a-weak-key", "csr", "{'csr':@weak.csr@}", "Invalid csr: a RSA key of 1024 bits is too weak"},
     {"csr-missing", "csr", "{}", "Invalid csr: missing"},
     {"csr-that-is-a-number", "csr", "{'csr':5}", "Invalid csr: not a text"},
@@ -101,21 +103,25 @@ static const Refusal refusals[] = {
     {"subject-with-an-unknown-name", "csr", OPTIONS("{'subject':{'organizationIdentifier':'x'}}"),
      "Invalid subject: organizationIdentifier"},
     {"common-name-of-65-characters", "csr",
-     OPTIONS("{'subject':{'commonName':'aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggggg'}}"),
+     OPTIONS(
+         "{'subject':{'commonName':'aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggggg'}}"),
      "Invalid subject value of commonName: it is longer than 64 characters"},
-    {"extension-that-nobody-knows", "csr", EXTENSIONS("{'nameConstraints':{}}"), "Invalid extension: nameConstraints"},
+    {"extension-that-nobody-knows", "csr", EXTENSIONS("{'nameConstraints':{}}"),
+     "Invalid extension: nameConstraints"},
     {"key-usage-that-nobody-knows", "csr", EXTENSIONS("{'keyUsage':{'usages':['everything']}}"),
      "Invalid keyUsage: everything"},
-    {"extended-key-usage-that-nobody-knows", "csr", EXTENSIONS("{'extendedKeyUsage':{'usages':['everything']}}"),
-     "Invalid extendedKeyUsage: everything"},
+    {"extended-key-usage-that-nobody-knows", "csr",
+     EXTENSIONS("{'extendedKeyUsage':{'usages':['everything']}}"), "Invalid extendedKeyUsage: everything"},
     {"alternative-name-that-nobody-knows", "csr", EXTENSIONS("{'SANs':{'X400':['x']}}"),
      "Invalid SANs type : \"X400\""},
     {"basic-constraints-with-a-text", "csr", EXTENSIONS("{'basicConstraints':{'CA':'true'}}"),
      "Provided basicConstraints parameter 'CA' is type string, boolean required"},
     {"basic-constraints-only-critical", "csr", EXTENSIONS("{'basicConstraints':{'critical':true}}"),
      "Basic constraints cannot contain only 'critical'"},
-    {"tls-feature-that-nobody-knows", "csr", EXTENSIONS("{'tlsfeature':['other']}"), "Invalid tlsfeature: other"},
-    {"custom-extension-with-a-section", "csr", EXTENSIONS("{'customOIDs':[{'OID':'1.2.3','value':'ASN1:SEQUENCE:s'}]}"),
+    {"tls-feature-that-nobody-knows", "csr", EXTENSIONS("{'tlsfeature':['other']}"),
+     "Invalid tlsfeature: other"},
+    {"custom-extension-with-a-section", "csr",
+     EXTENSIONS("{'customOIDs':[{'OID':'1.2.3','value':'ASN1:SEQUENCE:s'}]}"),
      "Invalid customOIDs: the value of 1.2.3 is not DER:hex or ASN1:TYPE:value"},
     {"crl-without-days", "crl", "{'database':''}", "Invalid days: missing"},
     {"crl-for-no-days", "crl", "{'database':'','days':0}", "Invalid days: not a positive integer"},
@@ -125,12 +131,14 @@ static const Refusal refusals[] = {
      "Invalid database: line 2: not six fields with tabs between"},
     {"crl-row-with-an-odd-serial", "crl", ROW("V\\t271120000000Z\\t\\t123\\tunknown\\t/CN=b"),
      "Invalid database: line 2: bad serial number length (3)"},
-    {"crl-row-without-a-reason", "crl", ROW("R\\t271120000000Z\\t261119000000Z,undefined\\t02\\tunknown\\t/CN=b"),
+    {"crl-row-without-a-reason", "crl",
+     ROW("R\\t271120000000Z\\t261119000000Z,undefined\\t02\\tunknown\\t/CN=b"),
      "Invalid database: line 2: invalid reason code undefined"},
     {"crl-row-with-a-bad-date", "crl", ROW("R\\t271120000000Z\\tyesterday\\t02\\tunknown\\t/CN=b"),
      "Invalid database: line 2: invalid revocation date yesterday"},
     {"cms-without-data", "cms", "{'options':{}}", "Invalid data: missing"},
-    {"cms-with-bad-base64url", "cms", "{'options':{'data':'*','encoding':'binary'}}", "Invalid data: not base64url"},
+    {"cms-with-bad-base64url", "cms", "{'options':{'data':'*','encoding':'binary'}}",
+     "Invalid data: not base64url"},
     {"cms-in-an-unknown-form", "cms", "{'options':{'data':'x','outform':'XML'}}", "Invalid outform: XML"},
     {"cms-with-a-bad-content-type", "cms", "{'options':{'data':'x','contenttype':'nonsense'}}",
      "Invalid contenttype: nonsense"},
@@ -150,7 +158,7 @@ static void test_refused(gconstpointer data)
                          refusal->signtype, file, NULL);
 }
 
-/* --- messages that are made wrongly --- */
+/* --- messages that are made wrongly ------------------------------------------------------------------ */
 
 static void misbehave(const char *line)
 {
@@ -214,8 +222,8 @@ static void test_flaw(gconstpointer data)
     scene_assert_works(scene, CA);
 }
 
-static const char *const solicitation_flaws[] = {"rogue-signer", "wrong-ca", "deep-json", "not-json", "bad-utf8",
-                                                 "other-uuid"};
+static const char *const solicitation_flaws[] = {"rogue-signer", "wrong-ca", "deep-json",
+                                                 "not-json",     "bad-utf8", "other-uuid"};
 
 static void test_solicitation_flaw(gconstpointer data)
 {
@@ -231,15 +239,17 @@ static void test_solicitation_flaw(gconstpointer data)
     g_assert_cmpint(scene_counter(scene, "offers"), ==, offers + 1);
 }
 
-/* Frames of the carrier that make no sense, or close the connection: the next request is served all the same. */
-static const char *const frames[] = {"frame-not-json", "frame-array", "frame-empty-object",
+/* Frames of the carrier that make no sense, or close the connection: the next request is served all the same.
+ */
+static const char *const frames[] = {"frame-not-json", "frame-array",    "frame-empty-object",
                                      "frame-binary",   "frame-bad-utf8", "frame-large"};
 
 static void test_frame(gconstpointer data)
 {
     open_scene();
     misbehave(data);
-    g_autofree char *pem = scene_platform(scene, 0, "sign-csr --ca=$1 --name=www --attempts=5 --timeout=6", CA, NULL);
+    g_autofree char *pem =
+        scene_platform(scene, 0, "sign-csr --ca=$1 --name=www --attempts=5 --timeout=6", CA, NULL);
     scene_wait_connected(scene, CA);
     scene_assert_works(scene, CA);
 }
@@ -255,7 +265,7 @@ static void test_ttl(void)
     scene_assert_works(scene, CA);
 }
 
-/* --- the end --- */
+/* --- the end ----------------------------------------------------------------------------------------- */
 
 static void test_still_works(void)
 {
@@ -283,7 +293,8 @@ int main(int argc, char **argv)
     for (gsize i = 0; i < G_N_ELEMENTS(flaws); i++)
         add(flaws[i].message != NULL ? "is-refused" : "meets-silence", flaws[i].fault, &flaws[i], test_flaw);
     for (gsize i = 0; i < G_N_ELEMENTS(solicitation_flaws); i++)
-        add("solicitation-meets-silence", solicitation_flaws[i], solicitation_flaws[i], test_solicitation_flaw);
+        add("solicitation-meets-silence", solicitation_flaws[i], solicitation_flaws[i],
+            test_solicitation_flaw);
     for (gsize i = 0; i < G_N_ELEMENTS(frames); i++)
         add("is-survived", frames[i], frames[i], test_frame);
     g_test_add_func("/bad-requests/too-late/what-waited-longer-than-its-ttl", test_ttl);

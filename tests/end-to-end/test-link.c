@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The link when it breaks: what the platform and the way to it can do, what the daemon says meanwhile, and that it
- * heals by itself. */
+/* The link when it breaks: what the platform and the way to it can do, what the daemon says meanwhile, and
+ * that it heals by itself. */
 
 #include "tests/end-to-end/scene.h"
 #include <string.h>
@@ -33,14 +33,15 @@ static char *authority_path(Scene *scene)
     return g_strdup(paths[0]);
 }
 
-/* --- connections that end --- */
+/* --- connections that end ---------------------------------------------------------------------------- */
 
 static void test_platform_restart(void)
 {
     g_autoptr(Scene) scene = begin();
     g_autofree char *authority = authority_path(scene);
     scene_stop_platform(scene);
-    fixture_wait_string(scene_fixture(scene), authority, AUTHORITY_INTERFACE, "LinkState", "not-connected", 20);
+    fixture_wait_string(scene_fixture(scene), authority, AUTHORITY_INTERFACE, "LinkState", "not-connected",
+                        20);
     scene_restart_platform(scene);
     scene_wait_connected(scene, CA);
     scene_assert_works(scene, CA);
@@ -90,7 +91,7 @@ static void test_no_welcome(void)
     scene_assert_works(scene, CA);
 }
 
-/* --- bootstraps that fail --- */
+/* --- bootstraps that fail ---------------------------------------------------------------------------- */
 
 typedef struct Failure {
     const char *fault;
@@ -126,7 +127,8 @@ static void test_bootstrap(gconstpointer data)
     g_autofree char *fault = g_strdup_printf("%s --count=0", failure->fault);
     misbehave(scene, fault);
     misbehave(scene, "--close-now=1008");
-    fixture_wait_string(scene_fixture(scene), authority, AUTHORITY_INTERFACE, "LinkState", failure->state, 20);
+    fixture_wait_string(scene_fixture(scene), authority, AUTHORITY_INTERFACE, "LinkState", failure->state,
+                        20);
     fixture_wait(scene_fixture(scene), has_failed, (void *)failure->message, 20);
     misbehave(scene, "--clear");
     g_autofree char *reloaded = scene_control("reload", NULL);
@@ -135,7 +137,7 @@ static void test_bootstrap(gconstpointer data)
     scene_assert_works(scene, CA);
 }
 
-/* --- whom it believes, and how much it takes --- */
+/* --- whom it believes, and how much it takes --------------------------------------------------------- */
 
 static void test_system_roots(void)
 {
@@ -213,7 +215,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/link/heals/after-a-restart-of-the-platform", test_platform_restart);
     for (gsize i = 0; i < G_N_ELEMENTS(cuts); i++)
-        add(cuts[i].at_once ? "loses-nothing/at-first" : "loses-nothing/later", cuts[i].fault, &cuts[i], test_cut);
+        add(cuts[i].at_once ? "loses-nothing/at-first" : "loses-nothing/later", cuts[i].fault, &cuts[i],
+            test_cut);
     g_test_add_func("/link/is-connected/only-after-the-welcome", test_no_welcome);
     for (gsize i = 0; i < G_N_ELEMENTS(failures); i++)
         add("says-and-survives", failures[i].fault, &failures[i], test_bootstrap);

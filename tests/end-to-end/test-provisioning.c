@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The ways in which a key and a certificate become an authority, other than a new root, and what becomes of them
- * afterwards. */
+/* The ways in which a key and a certificate become an authority, other than a new root, and what becomes of
+ * them afterwards. */
 
 #include "daemon/openssl-cleanup.h"
 #include "tests/end-to-end/scene.h"
@@ -64,8 +64,9 @@ static void test_intermediate(void)
     assert_slot_state("Home/01", "key-only");
     g_autofree char *judged = TEST_RUN("openssl", "req", "-in", request, "-noout", "-verify", "-text");
     g_assert_nonnull(strstr(judged, "CA:TRUE"));
-    g_autofree char *issued = TEST_RUN("openssl", "x509", "-req", "-in", request, "-CA", root_file, "-CAkey", key_file,
-                                       "-copy_extensions", "copy", "-days", "1000", "-out", certificate);
+    g_autofree char *issued =
+        TEST_RUN("openssl", "x509", "-req", "-in", request, "-CA", root_file, "-CAkey", key_file,
+                 "-copy_extensions", "copy", "-days", "1000", "-out", certificate);
 
     assert_fails("KeyMismatch", "import-cert Home/01 $1", root_file, NULL);
     assert_slot_state("Home/01", "key-only");
@@ -75,8 +76,10 @@ static void test_intermediate(void)
 
     g_autofree char *leaf = scene_path(scene, "leaf.pem");
     g_autofree char *made = scene_platform(
-        scene, 0, "sign-csr --ca=Intermediate --name=www --dns=www.example.test --eku=serverAuth --out=$1", leaf, NULL);
-    g_autofree char *verified = TEST_RUN("openssl", "verify", "-CAfile", root_file, "-untrusted", certificate, leaf);
+        scene, 0, "sign-csr --ca=Intermediate --name=www --dns=www.example.test --eku=serverAuth --out=$1",
+        leaf, NULL);
+    g_autofree char *verified =
+        TEST_RUN("openssl", "verify", "-CAfile", root_file, "-untrusted", certificate, leaf);
     scene_assert_no_complaints(scene);
 }
 
@@ -115,7 +118,8 @@ static void test_two_tokens(void)
     g_autofree char *certificate = scene_path(scene, "ca.pem");
     scene_token(scene, "Spare");
     g_autofree char *imported = scene_control("import-key Home/01 $1", key_file, NULL);
-    g_autofree char *made = scene_control("self-sign Home/01 $1 --output=$2", template_file, certificate, NULL);
+    g_autofree char *made =
+        scene_control("self-sign Home/01 $1 --output=$2", template_file, certificate, NULL);
     scene_register(scene, "Shared", certificate);
 
     /* Re-association: the key goes to another token, and its certificate after it. */
@@ -146,7 +150,8 @@ static void test_temporary_certificate(void)
     g_autoptr(Scene) scene = scene_begin();
     g_autoptr(EVP_PKEY) key = test_key("p256");
     static const char *const extensions[] = {"subjectKeyIdentifier", "hash", NULL};
-    const TestCertificate plan = {.subject = "C=US,CN=TEMPORARY CERT FOR KEY IMPORT", .extensions = extensions};
+    const TestCertificate plan = {.subject = "C=US,CN=TEMPORARY CERT FOR KEY IMPORT",
+                                  .extensions = extensions};
     g_autoptr(X509) temporary = test_certificate(&plan, key, NULL, NULL);
     g_autofree char *temporary_file = write_certificate(scene, "temporary.pem", temporary);
     g_autofree char *key_file = write_key(scene, "ca.key", key, NULL);
@@ -159,25 +164,30 @@ static void test_temporary_certificate(void)
     g_assert_cmpuint(g_strv_length(none), ==, 0);
 
     g_autofree char *template_file = create_ca(scene, "Completed");
-    g_autofree char *made = scene_control("self-sign Home/01 $1 --output=$2", template_file, certificate, NULL);
+    g_autofree char *made =
+        scene_control("self-sign Home/01 $1 --output=$2", template_file, certificate, NULL);
     assert_slot_state("Home/01", "provisioned");
     scene_register(scene, "Completed", certificate);
     scene_assert_works(scene, "Completed");
 }
 
-/* --- certificates that others made --- */
+/* --- certificates that others made ------------------------------------------------------------------- */
 
 static char *import_foreign(Scene *scene, const char *name, const char *serial, bool with_key_identifier)
 {
-    static const char *const usual[] = {"basicConstraints", "critical,CA:TRUE", "keyUsage",
-                                        "critical,keyCertSign,cRLSign", "subjectKeyIdentifier",
-                                        "hash", NULL};
+    static const char *const usual[] = {"basicConstraints",
+                                        "critical,CA:TRUE",
+                                        "keyUsage",
+                                        "critical,keyCertSign,cRLSign",
+                                        "subjectKeyIdentifier",
+                                        "hash",
+                                        NULL};
     static const char *const bare[] = {"basicConstraints", "critical,CA:TRUE", "keyUsage",
                                        "critical,keyCertSign,cRLSign", NULL};
     g_autoptr(EVP_PKEY) key = test_key("p256");
     g_autofree char *subject = g_strdup_printf("C=US,O=IoT-HSM platform stand-in,CN=%s", name);
-    const TestCertificate plan = {.subject = subject, .serial = serial,
-                                  .extensions = with_key_identifier ? usual : bare};
+    const TestCertificate plan = {
+        .subject = subject, .serial = serial, .extensions = with_key_identifier ? usual : bare};
     g_autoptr(X509) certificate = test_certificate(&plan, key, NULL, NULL);
     g_autofree char *key_file = write_key(scene, "ca.key", key, NULL);
     char *file = write_certificate(scene, "ca.pem", certificate);
@@ -198,7 +208,8 @@ static void test_short_serial(gconstpointer data)
     scene_assert_no_complaints(scene);
 }
 
-/* The words that the original sends in place of a short number, which is an address, too, when a CRL is delivered. */
+/* The words that the original sends in place of a short number, which is an address, too, when a CRL is
+ * delivered. */
 static void test_original_serial(void)
 {
     g_autoptr(Scene) scene = scene_new("");
@@ -232,7 +243,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/provisioning/rsa-key-comes-with-a-passphrase", "rsa2048", test_imported_key);
     g_test_add_data_func("/provisioning/ec-key-comes-with-a-passphrase", "p384", test_imported_key);
     g_test_add_func("/provisioning/same-key-on-two-tokens-is-one-authority", test_two_tokens);
-    g_test_add_func("/provisioning/slot-with-a-temporary-certificate-is-completed", test_temporary_certificate);
+    g_test_add_func("/provisioning/slot-with-a-temporary-certificate-is-completed",
+                    test_temporary_certificate);
     for (gsize i = 0; i < G_N_ELEMENTS(short_serials); i++) {
         g_autofree char *path = g_strdup_printf("/provisioning/serial-number-%s-connects", short_serials[i]);
         g_test_add_data_func(path, short_serials[i], test_short_serial);

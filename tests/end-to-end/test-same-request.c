@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A request is signed once, however often and whenever it comes: again later, twice at the same moment, from somebody
- * who recorded it, and across kill -9. */
+/* A request is signed once, however often and whenever it comes: again later, twice at the same moment, from
+ * somebody who recorded it, and across kill -9. */
 
 #include "tests/end-to-end/scene.h"
 #include <string.h>
@@ -49,8 +49,8 @@ static void test_other_content(void)
     g_autofree char *csr = write_csr(scene);
     g_autofree char *first =
         scene_platform(scene, 0, "sign-csr --ca=$1 --csr=$2 --siguuid=request-1 --days=90", CA, csr, NULL);
-    g_autoptr(Run) other = scene_run_platform(
-        scene, "sign-csr --ca=$1 --csr=$2 --siguuid=request-1 --days=91", CA, csr, NULL);
+    g_autoptr(Run) other =
+        scene_run_platform(scene, "sign-csr --ca=$1 --csr=$2 --siguuid=request-1 --days=91", CA, csr, NULL);
     assert_run(other, 1);
     g_assert_nonnull(strstr(other->err, "refused: The siguuid was used for another request"));
     g_assert_cmpint(scene_signatures(scene), ==, 1);
@@ -59,7 +59,8 @@ static void test_other_content(void)
 static void test_twice_at_once(void)
 {
     g_autoptr(Scene) scene = begin();
-    g_autofree char *fault = scene_platform(scene, 0, "misbehave duplicate --at=request --count=0 --json", NULL);
+    g_autofree char *fault =
+        scene_platform(scene, 0, "misbehave duplicate --at=request --count=0 --json", NULL);
     g_autofree char *drive = scene_platform(
         scene, 0, "drive --ca=$1 --kind=mixed --requests=40 --concurrency=8 --linger=300 --json", CA, NULL);
     g_assert_cmpint(scene_signatures(scene), ==, 40);
@@ -96,11 +97,12 @@ static void test_misrouted(void)
 {
     g_autoptr(Scene) scene = begin();
     g_autofree char *fault = scene_platform(
-        scene, 0, "misbehave duplicate reorder delay=50 --at=message --probability=0.2 --seed=7 --json", NULL);
-    g_autofree char *drive = scene_platform(
-        scene, 0,
-        "drive --ca=$1 --kind=mixed --requests=60 --concurrency=8 --attempts=5 --timeout=10 --linger=1200 --json", CA,
+        scene, 0, "misbehave duplicate reorder delay=50 --at=message --probability=0.2 --seed=7 --json",
         NULL);
+    g_autofree char *drive = scene_platform(scene, 0,
+                                            "drive --ca=$1 --kind=mixed --requests=60 --concurrency=8 "
+                                            "--attempts=5 --timeout=10 --linger=1200 --json",
+                                            CA, NULL);
     g_assert_cmpint(scene_signatures(scene), ==, 60);
     g_assert_cmpint(scene_counter(scene, "conflicts"), ==, 0);
 }
@@ -114,7 +116,8 @@ static void test_killed(void)
     scene_token(scene, "Home");
     g_autofree char *ca_file = scene_root(scene, CA, "Home/01", "p256");
     GSubprocess *drive = scene_begin_platform(
-        scene, "drive --ca=$1 --requests=120 --concurrency=8 --attempts=20 --timeout=3 --linger=500 --json", CA, NULL);
+        scene, "drive --ca=$1 --requests=120 --concurrency=8 --attempts=20 --timeout=3 --linger=500 --json",
+        CA, NULL);
     for (int i = 0; i < 2; i++) {
         g_autofree char *value = g_strdup_printf("%d", 20 + 40 * i);
         g_autofree char *counted = scene_platform(scene, 0, "wait --counter=answers --value=$1", value, NULL);

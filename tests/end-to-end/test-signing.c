@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The main job: a CA's key on a token signs certificates, CRLs and CMS messages that the platform asks for. Every
- * result is judged three times: by the daemon, by the stand-in, and by the openssl command. */
+/* The main job: a CA's key on a token signs certificates, CRLs and CMS messages that the platform asks for.
+ * Every result is judged three times: by the daemon, by the stand-in, and by the openssl command. */
 
 #include "tests/end-to-end/scene.h"
 #include <string.h>
@@ -9,11 +9,12 @@
 static void assert_certificate(Scene *scene, const char *name, const char *ca_file)
 {
     g_autofree char *file = scene_path(scene, "leaf.pem");
-    g_autofree char *made = scene_platform(scene, 0,
-                                           "sign-csr --ca=$1 --name=srv.example.test --days=397 "
-                                           "--key-usage=digitalSignature --eku=serverAuth --dns=srv.example.test "
-                                           "--ip=192.0.2.1 --uri=https://srv.example.test/ --out=$2",
-                                           name, file, NULL);
+    g_autofree char *made =
+        scene_platform(scene, 0,
+                       "sign-csr --ca=$1 --name=srv.example.test --days=397 "
+                       "--key-usage=digitalSignature --eku=serverAuth --dns=srv.example.test "
+                       "--ip=192.0.2.1 --uri=https://srv.example.test/ --out=$2",
+                       name, file, NULL);
     g_autofree char *verified = TEST_RUN("openssl", "verify", "-x509_strict", "-purpose", "sslserver",
                                          "-verify_hostname", "srv.example.test", "-CAfile", ca_file, file);
     g_autofree char *text = TEST_RUN("openssl", "x509", "-in", file, "-noout", "-text");
@@ -29,14 +30,14 @@ static void assert_crl(Scene *scene, const char *name, const char *ca_file)
     const char *serial = g_strchomp(strchr(serial_text, '=') + 1);
     g_autofree char *before =
         test_run((const char *const[]){"openssl", "verify", "-CAfile", ca_file, leaf, NULL}, NULL, 0);
-    g_autofree char *made =
-        scene_platform(scene, 0, "make-crl --ca=$1 --revoke=$2,superseded --days=7 --out=$3", name, serial, file, NULL);
+    g_autofree char *made = scene_platform(
+        scene, 0, "make-crl --ca=$1 --revoke=$2,superseded --days=7 --out=$3", name, serial, file, NULL);
     g_autofree char *judged = TEST_RUN("openssl", "crl", "-in", file, "-CAfile", ca_file, "-noout", "-text");
     g_assert_nonnull(strstr(judged, "verify OK"));
     g_assert_nonnull(strstr(judged, serial));
     g_assert_nonnull(strstr(judged, "Superseded"));
-    g_autofree char *after = test_run((const char *const[]){"openssl", "verify", "-crl_check", "-CRLfile", file,
-                                                            "-CAfile", ca_file, leaf, NULL},
+    g_autofree char *after = test_run((const char *const[]){"openssl", "verify", "-crl_check", "-CRLfile",
+                                                            file, "-CAfile", ca_file, leaf, NULL},
                                       NULL, 2);
     g_assert_nonnull(strstr(after, "certificate revoked"));
 }
@@ -46,8 +47,8 @@ static void assert_cms(Scene *scene, const char *name, const char *ca_file)
     g_autofree char *file = scene_path(scene, "cms.pem");
     g_autofree char *made = scene_platform(scene, 0, "make-cms --ca=$1 --data=$2 --out=$3", name,
                                            "H\xc3\xa4llo from the CA", file, NULL);
-    g_autofree char *judged =
-        TEST_RUN("openssl", "cms", "-verify", "-inform", "PEM", "-in", file, "-CAfile", ca_file, "-purpose", "any");
+    g_autofree char *judged = TEST_RUN("openssl", "cms", "-verify", "-inform", "PEM", "-in", file, "-CAfile",
+                                       ca_file, "-purpose", "any");
     g_assert_nonnull(strstr(judged, "H\xc3\xa4llo from the CA"));
 }
 
@@ -116,6 +117,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, types[i], test_key_type);
     }
     g_test_add_func("/signing/over-tls-with-an-ec-signer-below-an-intermediate", test_tls);
-    g_test_add_func("/signing/channel-certificate-is-not-made-for-every-request", test_channel_certificate_kept);
+    g_test_add_func("/signing/channel-certificate-is-not-made-for-every-request",
+                    test_channel_certificate_kept);
     return g_test_run();
 }

@@ -212,7 +212,7 @@ static void test_link_and_counters(void)
     g_assert_cmpint(authority_last_signature(authority), >, 0);
 }
 
-/* --- whose turn it is --- */
+/* --- whose turn it is -------------------------------------------------------------------------------- */
 
 static void signed_unref(void *data)
 {
@@ -364,7 +364,7 @@ static void test_a_token_without_its_pin_comes_last(void)
     g_assert_cmpuint(slot_signatures(open), ==, 3);
 }
 
-/* --- what the link does: any kind of request, with a key that never leaves the token --- */
+/* --- what the link does: any kind of request, with a key that never leaves the token ----------------- */
 
 static bool sign_request(EVP_PKEY *key, void *signing, GError **error)
 {

@@ -170,7 +170,7 @@ static void test_what_is_no_request(void)
     assert_refused(ca, "ocsp", "{}", "Invalid signtype: ocsp");
 }
 
-/* --- dates --- */
+/* --- dates ------------------------------------------------------------------------------------------- */
 
 static void assert_dates(const char *options, gint64 from, gint64 to)
 {
@@ -263,7 +263,7 @@ static void test_bad_dates(void)
         assert_issue_refused(ca, cases[i].options, cases[i].message);
 }
 
-/* --- hashes --- */
+/* --- hashes ------------------------------------------------------------------------------------------ */
 
 static void assert_hash(const char *key, const char *hash, const SigningRules *rules, int nid)
 {
@@ -304,7 +304,7 @@ static void test_the_summary_says_which_hash_was_declined(void)
                     "certificate for CN=x (hash md5 was asked for and is not used)");
 }
 
-/* --- without options --- */
+/* --- without options --------------------------------------------------------------------------------- */
 
 static char *request_with_extensions(void)
 {
@@ -372,7 +372,7 @@ static void test_with_options_the_requests_extensions_are_dropped(void)
     g_assert_cmpint(X509_get_ext_count(certificate), ==, 2);
 }
 
-/* --- the CA --- */
+/* --- the CA ------------------------------------------------------------------------------------------ */
 
 static void test_a_ca_without_key_identifier(void)
 {

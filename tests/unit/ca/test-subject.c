@@ -189,7 +189,7 @@ static void test_too_many_values(void)
     assert_subject_refused(json->str, "Invalid subject: more than 100 values");
 }
 
-/* --- subjects out of a CSR --- */
+/* --- subjects out of a CSR --------------------------------------------------------------------------- */
 
 static void assert_request_subject(X509_NAME *name, const char *subject, const char *refusal)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* An agent for link tests: the real link, journal, identity and authorities over fake tokens, in a folder of its own,
- * pointed at a scripted platform. */
+/* An agent for link tests: the real link, journal, identity and authorities over fake tokens, in a folder of
+ * its own, pointed at a scripted platform. */
 
 #include "daemon/link/link.h"
 #include "daemon/token/fake.h"
@@ -27,7 +27,8 @@ Agent *agent_new(ScriptedPlatform *platform, const char *tokens);
 void agent_free(Agent *agent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Agent, agent_free)
 
-/* Puts a key and a CA certificate of |common_name| into the token; the platform believes it. Transfer none. */
+/* Puts a key and a CA certificate of |common_name| into the token; the platform believes it. Transfer none.
+ */
 Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char *serial, const char *key_type,
                            const char *common_name);
 Token *agent_token(Agent *agent, const char *serial);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A platform inside the test program that follows a script: right answers unless told otherwise. It believes the CA
- * certificates that it is given; its messages are signed by "platform" (signers.h). One HTTP server has the bootstrap,
- * the CRL upload and the WebSocket. */
+/* A platform inside the test program that follows a script: right answers unless told otherwise. It believes
+ * the CA certificates that it is given; its messages are signed by "platform" (signers.h). One HTTP server
+ * has the bootstrap, the CRL upload and the WebSocket. */
 
 #include "tests/unit/link/signers.h"
 #include "tests/unit/link/websocket-server.h"
@@ -47,7 +47,7 @@ char *scripted_platform_channel(const char *thumbprint);
 
 /* What the platform sends; members that are zero are left out or usual. */
 typedef struct ScriptedMessage {
-    const char *type;      /* "solicit signature", "signature request" */
+    const char *type; /* "solicit signature", "signature request" */
     const char *channel;
     const char *content;   /* JSON (' for "), signed; for a request deflated and encrypted before */
     const char *envelope;  /* further members of the envelope: "'ttl':60,'caindex':0" */
@@ -59,8 +59,8 @@ typedef struct ScriptedMessage {
 } ScriptedMessage;
 void scripted_platform_send(ScriptedPlatform *platform, const ScriptedMessage *message);
 
-/* The signed offer for |siguuid|, and the answer to it: the inner JSON, after every layer was checked. They wait.
- * Transfer full. */
+/* The signed offer for |siguuid|, and the answer to it: the inner JSON, after every layer was checked. They
+ * wait. Transfer full. */
 JsonObject *scripted_platform_offer(ScriptedPlatform *platform, const char *siguuid);
 JsonObject *scripted_platform_answer(ScriptedPlatform *platform, const char *siguuid);
 /* Envelopes of |type| that came so far. */

@@ -34,7 +34,8 @@ static void assert_does_not_open(const char *smime, EVP_PKEY *key)
     g_autoptr(GBytes) message = g_bytes_new(smime, strlen(smime));
     g_autoptr(GBytes) opened = envelope_decrypt(message, key, &error);
     if (opened) {
-        /* One random content in 256 has a padding that could be meant (RFC 5652 6.3); it is still not ours. */
+        /* One random content in 256 has a padding that could be meant (RFC 5652 6.3); it is still not ours.
+         */
         g_assert_null(memmem(g_bytes_get_data(opened, NULL), g_bytes_get_size(opened), text, strlen(text)));
         return;
     }

@@ -111,8 +111,7 @@ static void wait_answers(Scene *scene, guint wanted)
     test_wait_for(has_answers, &(Answers){scene, wanted}, 30);
 }
 
-/* --- the good way
- * --------------------------------------------------------------------------------------------------- */
+/* --- the good way ------------------------------------------------------------------------------------ */
 
 static void an_offer_names_agent_caindex_and_siguuid(void)
 {
@@ -240,8 +239,7 @@ static void a_request_repeated_meanwhile_is_signed_once(void)
     close_scene(&scene);
 }
 
-/* --- refusals
- * ------------------------------------------------------------------------------------------------------- */
+/* --- refusals ---------------------------------------------------------------------------------------- */
 
 static void another_request_under_the_same_siguuid_is_refused(void)
 {
@@ -358,7 +356,8 @@ static void bombs_and_depths_are_refused(void)
     close_scene(&scene);
 }
 
-/* Made for a channel key that is gone, or damaged: the platform may have its answer already (protocol.md 2.7). */
+/* Made for a channel key that is gone, or damaged: the platform may have its answer already
+ * (protocol.md 2.7). */
 static void what_cannot_be_opened_is_met_with_silence(void)
 {
     Scene scene;
@@ -424,8 +423,7 @@ static void strangers_and_echoes_are_met_with_silence(void)
     close_scene(&scene);
 }
 
-/* --- time and load
- * -------------------------------------------------------------------------------------------------- */
+/* --- time and load ----------------------------------------------------------------------------------- */
 
 static void what_waited_longer_than_its_ttl_is_dropped(void)
 {
@@ -587,8 +585,7 @@ static void an_unplugged_token_abandons_its_requests(void)
     close_scene(&scene);
 }
 
-/* --- answers and CRLs
- * ----------------------------------------------------------------------------------------------- */
+/* --- answers and CRLs -------------------------------------------------------------------------------- */
 
 static void an_answer_that_is_too_large_becomes_a_short_one(void)
 {

@@ -169,8 +169,7 @@ static void connect_channel(Scene *scene, const char *channel)
     wait_heard(scene, subscribed, 1);
 }
 
-/* --- connecting
- * --------------------------------------------------------------------------------------------------- */
+/* --- connecting -------------------------------------------------------------------------------------- */
 
 static void hello_names_the_agent_and_its_channels(void)
 {
@@ -283,8 +282,7 @@ static void a_second_channel_is_subscribed_on_the_same_connection(void)
     close_scene(&scene);
 }
 
-/* --- losing
- * -------------------------------------------------------------------------------------------------------- */
+/* --- losing ------------------------------------------------------------------------------------------ */
 
 static void a_broken_connection_is_taken_back_and_made_again(void)
 {
@@ -493,8 +491,7 @@ static void shutting_down_is_a_reconnect_after_a_while(void)
     close_scene(&scene);
 }
 
-/* --- frames
- * -------------------------------------------------------------------------------------------------------- */
+/* --- frames ------------------------------------------------------------------------------------------ */
 
 static void messages_keep_their_order_also_when_one_is_large(void)
 {
@@ -566,8 +563,7 @@ static void binary_and_too_large_messages_end_the_connection(void)
     close_scene(&scene);
 }
 
-/* --- publishing
- * ------------------------------------------------------------------------------------------------------ */
+/* --- publishing -------------------------------------------------------------------------------------- */
 
 static void what_is_not_confirmed_is_sent_again_with_a_new_seq(void)
 {

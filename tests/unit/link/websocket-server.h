@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A WebSocket server inside the test program that does what the test tells it, on a port of its own choice. It keeps
- * every frame that came and the connections that are open; the newest one is the one that is spoken to. */
+/* A WebSocket server inside the test program that does what the test tells it, on a port of its own choice.
+ * It keeps every frame that came and the connections that are open; the newest one is the one that is spoken
+ * to. */
 
 #include <json-glib/json-glib.h>
 #include <libsoup/soup.h>
@@ -10,9 +11,9 @@
 
 typedef struct WebsocketServer {
     SoupServer *server;
-    char *url; /* ws://127.0.0.1:PORT/link */
+    char *url;                           /* ws://127.0.0.1:PORT/link */
     SoupWebsocketConnection *connection; /* the newest, or NULL */
-    GPtrArray *frames; /* JsonObject, all that came on all connections */
+    GPtrArray *frames;                   /* JsonObject, all that came on all connections */
     guint accepted;
     guint closed;
     guint peer_close_code; /* of the last connection that closed */
