@@ -72,15 +72,17 @@ struct Token {
     Source *source;
     TokenEvents events;
     bool gone;
-    bool probed;      /* |info| is from the token */
-    gint probe;       /* the number of the probe behind |info| */
-    TokenInfo *info;  /* never NULL */
-    bool refreshing;  /* a read without anything else is under way */
-    bool pin_refused; /* the PIN we know was refused */
-    char *failure;    /* why the token can't be read, or NULL */
-    char *pin_note;   /* or NULL */
-    GPtrArray *slots; /* Slot, by name */
-    GPtrArray *acts;  /* Act with an operation, in order of submission */
+    bool probed;       /* |info| is from the token */
+    gint probe;        /* the number of the probe behind |info| */
+    TokenInfo *info;   /* never NULL */
+    bool refreshing;   /* a read without anything else is under way */
+    bool pin_refused;  /* the PIN we know was refused */
+    char *failure;     /* why the token can't be read, or NULL */
+    guint retry;       /* timer: it is read again then */
+    guint retry_after; /* seconds, of that timer */
+    char *pin_note;    /* or NULL */
+    GPtrArray *slots;  /* Slot, by name */
+    GPtrArray *acts;   /* Act with an operation, in order of submission */
 };
 
 /* Slots, by token.c. A token owns its listed slots without a reference to itself; a reference from outside

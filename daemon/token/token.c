@@ -10,6 +10,9 @@
 #include <string.h>
 
 #define QUEUE_LENGTH 4096
+/* A token that can't be read is looked at again by itself, at first soon. */
+#define RETRY_SECONDS_MIN 2
+#define RETRY_SECONDS_MAX 60
 
 Driver *driver_ref(Driver *driver)
 {
@@ -55,6 +58,7 @@ void token_unref(Token *token)
     if (!token || --token->references > 0)
         return;
     worker_close(g_steal_pointer(&token->worker));
+    g_clear_handle_id(&token->retry, g_source_remove);
     g_ptr_array_unref(token->slots);
     g_ptr_array_unref(token->acts);
     token_info_free(token->info);
@@ -85,6 +89,7 @@ static void leave(Token *token, void (*close)(Worker *worker))
         return;
     token_ref(token);
     token->gone = true;
+    g_clear_handle_id(&token->retry, g_source_remove);
     close(g_steal_pointer(&token->worker));
     while (token->slots->len > 0)
         remove_slot(token, token->slots->len - 1);
@@ -143,6 +148,23 @@ static void apply_verdict(Token *token, Act *act)
     }
 }
 
+static gboolean on_retry(gpointer userdata)
+{
+    Token *token = userdata;
+    token->retry = 0;
+    token_refresh(token, NULL, NULL);
+    return G_SOURCE_REMOVE;
+}
+
+static void plan_retry(Token *token)
+{
+    g_clear_handle_id(&token->retry, g_source_remove);
+    token->retry_after =
+        token->failure ? CLAMP(token->retry_after * 2, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX) : 0;
+    if (token->failure)
+        token->retry = g_timeout_add_seconds(token->retry_after, on_retry, token);
+}
+
 static void act_apply(Act *act)
 {
     Token *token = act->token;
@@ -167,6 +189,7 @@ static void act_apply(Act *act)
         } else if (act->failure) {
             token->failure = g_strdup(act->failure->message);
         }
+        plan_retry(token);
     }
     token_changed(token);
 }
@@ -300,6 +323,10 @@ void token_refresh(Token *token, DoneFunc done, void *userdata)
 {
     if (!done && token->refreshing)
         return;
+    if (token->failure && !token->probed) {
+        token_start(token, done, userdata); /* its stored PIN was not presented yet */
+        return;
+    }
     Act *act = act_new(token, NULL);
     token->refreshing = true;
     act->done = done;

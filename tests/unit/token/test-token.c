@@ -196,6 +196,26 @@ static void test_a_token_that_cannot_be_read_is_failed_and_heals(void)
     g_assert_cmpstr(token_message(token), ==, "");
 }
 
+static void test_a_token_that_could_not_be_read_comes_up_by_itself(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(Fixture) first = fixture_new_in(fake("fake:serial=F1,pin=123456"), directory, true);
+    g_auto(Ending) set = {0};
+    try_pin(fixture_token(first, "F1"), "123456", true, &set);
+    ending_ok(&set);
+    fixture_free(g_steal_pointer(&first));
+
+    Source *source = fake("fake:serial=F1,pin=123456");
+    fake_source_fail_next(source, "F1", 1, IOTHSM_ERROR_FAILED);
+    g_autoptr(Fixture) fixture = fixture_new_in(source, directory, true);
+    Token *token = fixture_token(fixture, "F1");
+    g_assert_cmpint(token_state(token), ==, TOKEN_STATE_FAILED);
+    while (token_state(token) != TOKEN_STATE_READY)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_SET);
+    g_assert_cmpuint(fake_source_pins_presented(source, "F1"), ==, 1);
+}
+
 static void test_a_gone_token_answers_everything(void)
 {
     g_autoptr(Fixture) fixture = fixture_new(fake("fake:serial=F1"), false);
@@ -318,6 +338,8 @@ int main(int argc, char **argv)
                     test_a_changed_pin_replaces_the_sealed_one);
     g_test_add_func("/token/a-token-that-cannot-be-read-is-failed-and-heals",
                     test_a_token_that_cannot_be_read_is_failed_and_heals);
+    g_test_add_func("/token/a-token-that-could-not-be-read-comes-up-by-itself",
+                    test_a_token_that_could_not_be_read_comes_up_by_itself);
     g_test_add_func("/token/a-gone-token-answers-everything", test_a_gone_token_answers_everything);
     g_test_add_func("/token/a-cancelled-operation-that-happened-is-seen",
                     test_a_cancelled_operation_that_happened_is_seen);
