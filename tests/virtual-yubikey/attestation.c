@@ -161,21 +161,19 @@ static X509 *get_certificate(Memory *memory, guint32 object)
     return d2i_X509(NULL, &der, (long)tlv.length);
 }
 
-bool attestation_install(Memory *memory, const char *directory, GError **error)
+/* As the vendor did it: RSA until 5.7, P-384 since. */
+static bool make_intermediate(Memory *memory, GError **error)
 {
-    g_auto(Root) root = {0};
-    if (!open_root(directory, &root, error))
-        return false;
-    if (memory_key(memory, SLOT_ATTESTATION))
-        return true;
-    /* As the vendor did it: RSA until 5.7, P-384 since. */
     guint8 id = memory->firmware >= FIRMWARE_NEW_ALGORITHMS ? 0x14 : 0x07;
     SlotKey contents = {
         .algorithm = algorithm_find(id, memory->firmware),
-        .pin_policy = slot_pin_policy(SLOT_ATTESTATION),
+        .pin_policy = (guint8)slot_pin_policy(SLOT_ATTESTATION),
         .touch_policy = TOUCH_POLICY_NEVER,
         .origin = ORIGIN_IMPORTED,
     };
+    g_auto(Root) root = {0};
+    if (!open_root(memory->root, &root, error))
+        return false;
     g_autoptr(EVP_PKEY) key = key_generate(contents.algorithm);
     g_autoptr(X509) certificate = NULL;
     if (key)
@@ -186,6 +184,21 @@ bool attestation_install(Memory *memory, const char *directory, GError **error)
     put_certificate(memory, OBJECT_ATTESTATION, certificate);
     memory_put_key(memory, SLOT_ATTESTATION, &contents, g_steal_pointer(&key));
     return true;
+}
+
+static void make_attestation(Memory *memory)
+{
+    g_autoptr(GError) error = NULL;
+    if (!make_intermediate(memory, &error))
+        g_warning("slot F9 stays empty: %s", error->message);
+}
+
+bool attestation_install(Memory *memory, const char *directory, GError **error)
+{
+    g_auto(Root) root = {0};
+    memory->root = g_strdup(directory);
+    memory->make_attestation = make_attestation;
+    return open_root(directory, &root, error);
 }
 
 static bool add_own(X509 *certificate, const char *oid, const guint8 *value, gsize length)

@@ -129,6 +129,7 @@ bool memory_file_read(Memory *memory, GError **error)
         return false;
     memory->firmware = read_number(&reader, "key", "firmware");
     memory->serial = read_number(&reader, "key", "serial");
+    memory->has_attestation = read_number(&reader, "key", "attestation") != 0;
     read_reference(&reader, "pin", &memory->pin);
     read_reference(&reader, "puk", &memory->puk);
     read_management(&reader, &memory->management);
@@ -152,6 +153,7 @@ bool memory_file_write(const Memory *memory, GError **error)
     gsize length;
     write_number(file, "key", "firmware", memory->firmware);
     write_number(file, "key", "serial", memory->serial);
+    write_number(file, "key", "attestation", memory->has_attestation);
     write_reference(file, "pin", &memory->pin);
     write_reference(file, "puk", &memory->puk);
     write_management(file, &memory->management);

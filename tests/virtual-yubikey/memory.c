@@ -123,6 +123,7 @@ void memory_free(Memory *memory)
     g_hash_table_unref(memory->keys);
     g_hash_table_unref(memory->objects);
     g_free(memory->path);
+    g_free(memory->root);
     g_free(memory);
 }
 
@@ -134,14 +135,26 @@ bool memory_save(Memory *memory, GError **error)
     return true;
 }
 
+static void complete(Memory *memory)
+{
+    if (memory->has_attestation || !memory->make_attestation)
+        return;
+    memory->has_attestation = true;
+    memory->make_attestation(memory);
+}
+
 SlotKey *memory_key(Memory *memory, guint8 slot)
 {
+    if (slot == SLOT_ATTESTATION)
+        complete(memory);
     return g_hash_table_lookup(memory->keys, GUINT_TO_POINTER(slot));
 }
 
 void memory_put_key(Memory *memory, guint8 slot, const SlotKey *contents, EVP_PKEY *key)
 {
     SlotKey *kept = g_memdup2(contents, sizeof *contents);
+    if (slot == SLOT_ATTESTATION)
+        complete(memory);
     kept->key = key;
     g_hash_table_replace(memory->keys, GUINT_TO_POINTER(slot), kept);
     memory->changed = true;
@@ -163,11 +176,15 @@ void memory_delete_key(Memory *memory, guint8 slot)
 
 GBytes *memory_object(Memory *memory, guint32 object)
 {
+    if (object == OBJECT_ATTESTATION)
+        complete(memory);
     return g_hash_table_lookup(memory->objects, GUINT_TO_POINTER(object));
 }
 
 void memory_put_object(Memory *memory, guint32 object, const guint8 *bytes, gsize length)
 {
+    if (object == OBJECT_ATTESTATION)
+        complete(memory);
     if (length == 0)
         g_hash_table_remove(memory->objects, GUINT_TO_POINTER(object));
     else

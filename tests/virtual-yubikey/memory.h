@@ -38,7 +38,9 @@ typedef struct SlotKey {
     EVP_PKEY *key;
 } SlotKey;
 
-typedef struct Memory {
+typedef struct Memory Memory;
+
+struct Memory {
     char *path;
     Firmware firmware;
     guint32 serial;
@@ -48,10 +50,17 @@ typedef struct Memory {
     GHashTable *keys;    /* slot → SlotKey */
     GHashTable *objects; /* identifier → GBytes */
     bool changed;        /* since it was saved */
-} Memory;
+
+    /* Puts the factory's key and certificate for attestation in. An RSA key takes so long that it is made
+     * when somebody first looks at it. */
+    void (*make_attestation)(Memory *memory);
+    bool has_attestation; /* it was called */
+    char *root;           /* folder of the attestation root */
+};
 
 /* The state in |path|, or a key fresh from the factory if there is none, not saved yet; it has no attestation
- * key. |firmware| and |serial|: 0 for what the file says; anything else must agree with it. */
+ * key until |make_attestation| is set and needed. |firmware| and |serial|: 0 for what the file says; anything
+ * else must agree with it. */
 Memory *memory_open(const char *path, Firmware firmware, guint32 serial, GError **error);
 void memory_free(Memory *memory);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Memory, memory_free)

@@ -347,7 +347,7 @@ static void noise_gets_a_status_word(void)
     guint8 apdu[300];
     static const guint8 instructions[] = {0x20, 0x24, 0x2c, 0x47, 0x87, 0xa4, 0xc0, 0xcb,
                                           0xdb, 0xf6, 0xf7, 0xf9, 0xfe, 0xff, 0x01, 0x1d};
-    for (guint i = 0; i < 3000; i++) {
+    for (guint i = 0; i < 1000; i++) {
         gsize length = (gsize)g_rand_int_range(dice, 2, sizeof apdu);
         for (gsize k = 0; k < length; k++)
             apdu[k] = (guint8)g_rand_int_range(dice, 0, 256);

@@ -3,6 +3,7 @@
 /* See virtual-key.h. */
 
 #include "tests/virtual-yubikey/test/virtual-key.h"
+#include "tests/virtual-yubikey/test/child.h"
 #include <gio/gunixsocketaddress.h>
 #include <signal.h>
 #include <string.h>
@@ -29,7 +30,6 @@ static void open_control(VirtualKey *key, const char *directory)
 
 VirtualKey *virtual_key_start(const char *directory, guint port, const char *const *options)
 {
-    g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
     VirtualKey *key = g_new0(VirtualKey, 1);
     g_ptr_array_add(argv, g_strdup(g_getenv("VIRTUAL_YUBIKEY")));
@@ -38,8 +38,7 @@ VirtualKey *virtual_key_start(const char *directory, guint port, const char *con
     for (; options && *options; options++)
         g_ptr_array_add(argv, g_strdup(*options));
     g_ptr_array_add(argv, NULL);
-    key->child = g_subprocess_newv((const char *const *)argv->pdata, G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error);
-    g_assert_no_error(error);
+    key->child = child_start((const char *const *)argv->pdata, -1, false);
     g_free(test_read_line(key->child, "ready ", SECONDS));
     open_control(key, directory);
     return key;

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* See pcsc.h. */
+
+#include "tests/virtual-yubikey/test/pcsc.h"
+#include "tests/support/support.h"
+#include "tests/virtual-yubikey/test/child.h"
+#include <arpa/inet.h>
+#include <glib/gstdio.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <winscard.h>
+
+#define SECONDS 30
+#define BACKLOG 16
+
+struct Pcsc {
+    GSubprocess *daemon;
+    guint port;
+    SCARDCONTEXT context;
+};
+
+bool pcsc_is_possible(void)
+{
+    const char *driver = g_getenv("PCSC_VIRTUAL_READER");
+    const char *daemon = g_getenv("PCSCD");
+    return driver && daemon && g_file_test(driver, G_FILE_TEST_EXISTS) &&
+           g_file_test(daemon, G_FILE_TEST_IS_EXECUTABLE);
+}
+
+/* -1: somebody has it. */
+static int bind_port(guint port, guint *ret_port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((guint16)port)};
+    socklen_t length = sizeof address;
+    int bound = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(bound, >=, 0);
+    if (bind(bound, (struct sockaddr *)&address, length) != 0) {
+        close(bound);
+        return -1;
+    }
+    g_assert_cmpint(getsockname(bound, (struct sockaddr *)&address, &length), ==, 0);
+    *ret_port = ntohs(address.sin_port);
+    return bound;
+}
+
+/* The driver takes a number, and the one after it for its second reader. */
+static guint two_free_ports(void)
+{
+    for (;;) {
+        guint first = 0, second = 0;
+        int one = bind_port(0, &first);
+        int other = first < G_MAXUINT16 ? bind_port(first + 1, &second) : -1;
+        close(one);
+        if (other < 0)
+            continue;
+        close(other);
+        return first;
+    }
+}
+
+static int listen_at(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpuint(strlen(path), <, sizeof address.sun_path);
+    strcpy(address.sun_path, path);
+    g_assert_cmpint(bind(listener, (struct sockaddr *)&address, sizeof address), ==, 0);
+    g_assert_cmpint(listen(listener, BACKLOG), ==, 0);
+    return listener;
+}
+
+static void write_readers(const char *directory, guint port)
+{
+    g_autofree char *text = g_strdup_printf("FRIENDLYNAME \"Yubico YubiKey OTP+FIDO+CCID\"\n"
+                                            "DEVICENAME /dev/null:0x%X\n"
+                                            "LIBPATH %s\n"
+                                            "CHANNELID 0x%X\n",
+                                            port, g_getenv("PCSC_VIRTUAL_READER"), port);
+    g_free(test_write(directory, "readers", text));
+}
+
+/* Newer daemons ask polkit, which knows nobody here. */
+static bool daemon_asks_polkit(void)
+{
+    g_autofree char *help = test_run((const char *const[]){g_getenv("PCSCD"), "--help", NULL}, NULL, -1);
+    return strstr(help, "--disable-polkit") != NULL;
+}
+
+/* sd_listen_fds(3): the number of descriptors from 3 on, and the process that they are for. */
+static GSubprocess *start_daemon(const char *directory, int listener)
+{
+    g_autofree char *configuration = g_strconcat("--config=", directory, NULL);
+    const char *argv[] = {
+        "/bin/sh",
+        "-c",
+        "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"",
+        "sh",
+        g_getenv("PCSCD"),
+        "--foreground",
+        "--info",
+        configuration,
+        daemon_asks_polkit() ? "--disable-polkit" : NULL,
+        NULL,
+    };
+    return child_start(argv, listener, true);
+}
+
+/* libpcsclite looks at the environment once, so that one process has one socket. */
+static const char *socket_path(void)
+{
+    static char *path;
+    if (!path) {
+        g_autofree char *directory = test_directory();
+        path = g_build_filename(directory, "socket", NULL);
+        g_assert_true(g_setenv("PCSCLITE_CSOCK_NAME", path, TRUE));
+    }
+    return path;
+}
+
+Pcsc *pcsc_start(void)
+{
+    Pcsc *pcsc = g_new0(Pcsc, 1);
+    const char *path = socket_path();
+    g_autofree char *directory = test_directory();
+    pcsc->port = two_free_ports();
+    write_readers(directory, pcsc->port);
+    g_assert_cmpint(chmod(directory, 0755), ==, 0);
+    (void)g_unlink(path);
+    pcsc->daemon = start_daemon(directory, listen_at(path));
+    g_assert_cmpint(SCardEstablishContext(SCARD_SCOPE_SYSTEM, NULL, NULL, &pcsc->context), ==,
+                    SCARD_S_SUCCESS);
+    return pcsc;
+}
+
+void pcsc_free(Pcsc *pcsc)
+{
+    if (!pcsc)
+        return;
+    SCardReleaseContext(pcsc->context);
+    g_subprocess_send_signal(pcsc->daemon, SIGTERM);
+    g_subprocess_wait(pcsc->daemon, NULL, NULL);
+    g_object_unref(pcsc->daemon);
+    g_free(pcsc);
+}
+
+guint pcsc_port(const Pcsc *pcsc, guint reader)
+{
+    return pcsc->port + reader;
+}
+
+const char *pcsc_reader_name(guint reader)
+{
+    return reader == 0 ? "Yubico YubiKey OTP+FIDO+CCID 00 00" : "Yubico YubiKey OTP+FIDO+CCID 00 01";
+}
+
+void pcsc_wait_card(const Pcsc *pcsc, guint reader, bool present)
+{
+    SCARD_READERSTATE state = {.szReader = pcsc_reader_name(reader), .dwCurrentState = SCARD_STATE_UNAWARE};
+    for (;;) {
+        LONG result = SCardGetStatusChange(pcsc->context, SECONDS * 1000, &state, 1);
+        if (result != SCARD_S_SUCCESS)
+            g_error("%s: %s", state.szReader, pcsc_stringify_error(result));
+        if (present == ((state.dwEventState & SCARD_STATE_PRESENT) != 0))
+            return;
+        state.dwCurrentState = state.dwEventState & ~(DWORD)SCARD_STATE_CHANGED;
+    }
+}

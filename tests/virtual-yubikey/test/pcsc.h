@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A pcscd of the test's own, with two virtual readers. It gets its socket in the way of systemd's socket
+ * activation and so needs neither root nor /run; PC/SC programs that the test starts find it through the
+ * environment. Programs and drivers come from $PCSCD and $PCSC_VIRTUAL_READER. Failures are assertions. */
+
+#include <glib.h>
+#include <stdbool.h>
+
+#define PCSC_READERS 2
+
+typedef struct Pcsc Pcsc;
+
+/* False: the programs are not installed. */
+bool pcsc_is_possible(void);
+/* One at a time; sets PCSCLITE_CSOCK_NAME for the whole process. */
+Pcsc *pcsc_start(void);
+void pcsc_free(Pcsc *pcsc);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pcsc, pcsc_free)
+
+/* Where a card for |reader| (0 or 1) connects. */
+guint pcsc_port(const Pcsc *pcsc, guint reader);
+/* What PC/SC calls it. */
+const char *pcsc_reader_name(guint reader);
+/* Waits until PC/SC says that there is a card in |reader|, or none. */
+void pcsc_wait_card(const Pcsc *pcsc, guint reader, bool present);
