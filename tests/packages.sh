@@ -14,6 +14,7 @@ packages_test=(
     libasan8 libubsan1
     git python3 man-db libxml2-utils shellcheck clang-format bash-completion zsh fish
     systemd systemd-sysv systemd-container libpam-systemd libnss-systemd dbus polkitd passwd
+    pcscd vsmartcard-vpcd opensc yubico-piv-tool ykcs11
 )
 
 # Runs "$@" and shows what it said only when it fails.
