@@ -88,7 +88,12 @@ void scene_stop_platform(Scene *scene)
     g_subprocess_send_signal(scene->platform, SIGTERM);
     g_subprocess_wait(scene->platform, NULL, &error);
     g_assert_no_error(error);
-    g_assert_true(g_subprocess_get_successful(scene->platform));
+    if (!g_subprocess_get_successful(scene->platform)) {
+        g_autofree char *log = scene_path(scene, "platform.log");
+        g_autofree char *text = NULL;
+        g_file_get_contents(log, &text, NULL, NULL);
+        g_error("the stand-in ended badly; it said:\n%s", text != NULL ? text : "nothing");
+    }
     g_clear_object(&scene->platform);
 }
 
