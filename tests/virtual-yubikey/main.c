@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* virtual-yubikey: a YubiKey made of software, for tests. Its PIV application answers as a YubiKey's of the
- * firmware asked for; its state lies in a folder; vpcd is the port that it is plugged into; a control socket
+ * firmware asked for; its state lies in a folder; a virtual reader or a virtual
+ * USB port is what it is plugged into; a control socket
  * is the person at the desk. The main thread has the control socket, another one is the card. When all is set
  * up it prints "ready". */
 
 #include "tests/virtual-yubikey/attestation.h"
 #include "tests/virtual-yubikey/control.h"
+#include "tests/virtual-yubikey/usbip.h"
 #include "tests/virtual-yubikey/vpcd.h"
+#include <errno.h>
+#include <gio/gio.h>
 #include <glib-unix.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +22,18 @@ typedef struct Options {
     char *firmware;
     gint64 serial;
     int vpcd;
+    int usbip;
+    int usb_port;
     char *control;
     gboolean unplugged;
 } Options;
 
+/* What the key is plugged into. */
 typedef struct Front {
     Card *card;
-    guint16 port;
+    guint16 vpcd; /* 0: not into that */
+    int usbip;    /* listening socket, -1 */
+    int usb_port; /* of the local controller, -1 */
 } Front;
 
 static bool parse_options(int *argc, char ***argv, Options *options, GError **error)
@@ -39,6 +48,10 @@ static bool parse_options(int *argc, char ***argv, Options *options, GError **er
         {"serial", 0, 0, G_OPTION_ARG_INT64, &options->serial, "Serial number (default: any)", "NUMBER"},
         {"vpcd", 0, 0, G_OPTION_ARG_INT, &options->vpcd, "Port of the virtual reader on this machine",
          "PORT"},
+        {"usbip", 0, 0, G_OPTION_ARG_INT, &options->usbip,
+         "Instead: port to serve a USB device on, for usbip attach (0: any; is printed)", "PORT"},
+        {"usb-port", 0, 0, G_OPTION_ARG_INT, &options->usb_port,
+         "Instead: port of this machine's virtual USB controller (vhci-hcd)", "PORT"},
         {"control", 0, 0, G_OPTION_ARG_FILENAME, &options->control,
          "UNIX socket to listen on (default: control in the state's folder)", "PATH"},
         {"unplugged", 0, 0, G_OPTION_ARG_NONE, &options->unplugged, "Start outside the port", NULL},
@@ -49,10 +62,11 @@ static bool parse_options(int *argc, char ***argv, Options *options, GError **er
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, argc, argv, error))
         return false;
-    if (!options->state || options->vpcd < 1 || options->vpcd > G_MAXUINT16 || options->serial < 0 ||
-        options->serial > G_MAXINT32) {
+    int fronts = (options->vpcd >= 0) + (options->usbip >= 0) + (options->usb_port >= 0);
+    if (!options->state || fronts != 1 || options->vpcd == 0 || options->vpcd > G_MAXUINT16 ||
+        options->usbip > G_MAXUINT16 || options->serial < 0 || options->serial > G_MAXINT32) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
-                    "--state=DIR and --vpcd=PORT are needed, and --serial has 31 bits; see --help");
+                    "--state=DIR and one of --vpcd, --usbip, --usb-port are needed; see --help");
         return false;
     }
     return true;
@@ -93,8 +107,29 @@ static Memory *open_memory(const Options *options, GError **error)
 static void *run_front(void *userdata)
 {
     Front *front = userdata;
-    vpcd_run(front->card, front->port);
+    if (front->vpcd > 0)
+        vpcd_run(front->card, front->vpcd);
+    else if (front->usbip >= 0)
+        usbip_run(front->card, front->usbip);
+    else
+        usbip_run_local(front->card, (guint)front->usb_port);
     return NULL;
+}
+
+static bool open_front(const Options *options, Front *front, GError **error)
+{
+    guint16 port = 0;
+    front->vpcd = (guint16)MAX(options->vpcd, 0);
+    front->usb_port = options->usb_port;
+    front->usbip = options->usbip < 0 ? -1 : usbip_listen((guint16)options->usbip, &port);
+    if (options->usbip >= 0 && front->usbip < 0) {
+        g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "Port %d can't be listened on: %s",
+                    options->usbip, g_strerror(errno));
+        return false;
+    }
+    if (port > 0)
+        printf("usbip %u\n", port);
+    return true;
 }
 
 static gboolean on_signal(gpointer loop)
@@ -121,8 +156,10 @@ static bool run(const Options *options, GError **error)
     Card card;
     hand_init(&hand, !options->unplugged);
     card_init(&card, &hand, &faults, memory);
-    Front front = {.card = &card, .port = (guint16)options->vpcd};
-    Control *control = control_new(path, &hand, &faults, memory, on_quit, loop, error);
+    Front front = {.card = &card};
+    Control *control = open_front(options, &front, error)
+                           ? control_new(path, &hand, &faults, memory, on_quit, loop, error)
+                           : NULL;
     if (control) {
         GThread *thread = g_thread_new("card", run_front, &front);
         g_unix_signal_add(SIGTERM, on_signal, loop);
@@ -143,7 +180,7 @@ static bool run(const Options *options, GError **error)
 int main(int argc, char *argv[])
 {
     g_autoptr(GError) error = NULL;
-    Options options = {0};
+    Options options = {.vpcd = -1, .usbip = -1, .usb_port = -1};
     bool done = parse_options(&argc, &argv, &options, &error) && run(&options, &error);
     if (!done)
         fprintf(stderr, "virtual-yubikey: %s\n", error->message);

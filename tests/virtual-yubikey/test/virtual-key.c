@@ -28,19 +28,41 @@ static void open_control(VirtualKey *key, const char *directory)
     key->answers = g_data_input_stream_new(g_io_stream_get_input_stream(G_IO_STREAM(key->control)));
 }
 
-VirtualKey *virtual_key_start(const char *directory, guint port, const char *const *options)
+static GSubprocess *start(const char *directory, const char *front, const char *const *options)
 {
-    g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
-    VirtualKey *key = g_new0(VirtualKey, 1);
-    g_ptr_array_add(argv, g_strdup(g_getenv("VIRTUAL_YUBIKEY")));
-    g_ptr_array_add(argv, g_strdup_printf("--state=%s", directory));
-    g_ptr_array_add(argv, g_strdup_printf("--vpcd=%u", port));
+    g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    g_autofree char *state = g_strconcat("--state=", directory, NULL);
+    g_ptr_array_add(argv, (char *)g_getenv("VIRTUAL_YUBIKEY"));
+    g_ptr_array_add(argv, state);
+    g_ptr_array_add(argv, (char *)front);
     for (; options && *options; options++)
-        g_ptr_array_add(argv, g_strdup(*options));
+        g_ptr_array_add(argv, (char *)*options);
     g_ptr_array_add(argv, NULL);
-    key->child = child_start((const char *const *)argv->pdata, -1, false);
+    return child_start((const char *const *)argv->pdata, -1, false);
+}
+
+static void wait_until_ready(VirtualKey *key, const char *directory)
+{
     g_free(test_read_line(key->child, "ready ", SECONDS));
     open_control(key, directory);
+}
+
+VirtualKey *virtual_key_start(const char *directory, guint port, const char *const *options)
+{
+    VirtualKey *key = g_new0(VirtualKey, 1);
+    g_autofree char *front = g_strdup_printf("--vpcd=%u", port);
+    key->child = start(directory, front, options);
+    wait_until_ready(key, directory);
+    return key;
+}
+
+VirtualKey *virtual_key_start_usb(const char *directory, const char *const *options, guint *ret_port)
+{
+    VirtualKey *key = g_new0(VirtualKey, 1);
+    key->child = start(directory, "--usbip=0", options);
+    g_autofree char *port = test_read_line(key->child, "usbip ", SECONDS);
+    wait_until_ready(key, directory);
+    *ret_port = (guint)g_ascii_strtoull(port, NULL, 10);
     return key;
 }
 

@@ -11,6 +11,8 @@ typedef struct VirtualKey VirtualKey;
 /* Starts a key with its state in |directory| at the reader on |port| and waits until it is ready. |options|
  * are more of its options, may be NULL. */
 VirtualKey *virtual_key_start(const char *directory, guint port, const char *const *options);
+/* The same as a USB device that a USB/IP client can import at |ret_port|. */
+VirtualKey *virtual_key_start_usb(const char *directory, const char *const *options, guint *ret_port);
 /* Ends it, without warning if |kill|. */
 void virtual_key_stop(VirtualKey *key, bool kill);
 /* Stops it if it runs. */
