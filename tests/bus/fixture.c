@@ -159,6 +159,17 @@ static void listen_for_notifications(Fixture *fixture)
                     >=, 0);
 }
 
+/* After READY nobody reads status texts here, and a full socket would stop the daemon. */
+static void end_listening(Fixture *fixture)
+{
+    if (fixture->notify_source == NULL)
+        return;
+    g_autofree char *path = g_build_filename(fixture->directory, "notify", NULL);
+    fixture->notify_source = sd_event_source_disable_unref(fixture->notify_source);
+    close(fixture->notify_fd);
+    unlink(path);
+}
+
 Fixture *fixture_new(void)
 {
     Fixture *fixture = g_new0(Fixture, 1);
@@ -167,7 +178,6 @@ Fixture *fixture_new(void)
     fixture->state_directory = g_build_filename(fixture->directory, "state", NULL);
     start_bus(fixture);
     g_assert_cmpint(sd_event_new(&fixture->event), >=, 0);
-    listen_for_notifications(fixture);
     fixture->client = fixture_connect(fixture);
     return fixture;
 }
@@ -200,8 +210,7 @@ void fixture_free(Fixture *fixture)
         fixture_stop_daemon(fixture);
     polkit_free(fixture->polkit);
     sd_bus_flush_close_unref(fixture->client);
-    sd_event_source_disable_unref(fixture->notify_source);
-    close(fixture->notify_fd);
+    end_listening(fixture);
     sd_event_unref(fixture->event);
     end_bus(fixture);
     g_free(fixture->log);
@@ -478,8 +487,10 @@ void fixture_start_daemon(Fixture *fixture, const char *program, const char *con
     g_ptr_array_add(argv, NULL);
     g_auto(GStrv) envp = daemon_environment(fixture, environment);
     fixture->ready = false;
+    listen_for_notifications(fixture);
     fixture->daemon = spawn((const char *const *)argv->pdata, envp, fixture->log, NULL);
     fixture_wait_flag(fixture, &fixture->ready, READY_SECONDS);
+    end_listening(fixture);
 }
 
 void fixture_stop_daemon(Fixture *fixture)

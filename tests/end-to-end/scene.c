@@ -139,14 +139,15 @@ Run *scene_run_platform(Scene *scene, const char *line, ...)
     return run;
 }
 
-/* Shows what the daemon said before the test fails. */
+/* Shows what daemon and platform said before the test fails. */
 static void assert_status(Scene *scene, Run *run, int status, const char *line)
 {
     if (run->status == status)
         return;
     g_autofree char *log = fixture_log(scene->fixture);
-    g_error("%s ended with %d instead of %d; stdout: %s; stderr: %s; the daemon said:\n%s", line, run->status,
-            status, run->out, run->err, log);
+    g_autoptr(Run) platform = scene_run_platform(scene, "status --json", NULL);
+    g_error("%s ended with %d instead of %d; stdout: %s; stderr: %s; the platform has %s; the daemon said:\n%s", line,
+            run->status, status, run->out, run->err, platform->out, log);
 }
 
 char *scene_platform(Scene *scene, int status, const char *line, ...)
