@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 
 #define URB_HEADER 48
-#define LONGEST_TRANSFER 65536
+#define LONGEST_WRITE 65536 /* a read may offer more room than any answer needs */
 #define EXTENSION_MILLISECONDS 1000
 
 enum {
@@ -169,7 +169,7 @@ static bool submit(UsbConnection *usb, const guint8 header[URB_HEADER])
     guint32 sequence = get32(header + 4), endpoint = get32(header + 16), length = get32(header + 24);
     bool in = get32(header + 12) != 0;
     g_autofree guint8 *data = NULL;
-    if (length > LONGEST_TRANSFER)
+    if (!in && length > LONGEST_WRITE)
         return false;
     if (!in && length > 0) {
         data = g_malloc(length);

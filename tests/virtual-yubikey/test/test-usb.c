@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define SECONDS 30
-#define READ_LENGTH 4096
+#define READ_LENGTH 65558 /* what libccid offers */
 
 typedef struct Host {
     char *directory;
