@@ -6,9 +6,9 @@
 #include "daemon/error.h"
 #include "daemon/manager-private.h"
 #include "daemon/message-ids.h"
+#include "daemon/notify.h"
 #include "daemon/token/pkcs11.h"
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 static void emit_event(Manager *self, const char *id, const LogField *fields)
 {
@@ -22,7 +22,8 @@ static void tell_systemd(Manager *self)
     g_autofree char *status = manager_status_text(self);
     if (g_strcmp0(status, self->status) == 0)
         return;
-    (void)sd_notifyf(0, "STATUS=%s", status);
+    if (!notify_status(status))
+        return;
     g_free(self->status);
     self->status = g_steal_pointer(&status);
 }
