@@ -16,6 +16,7 @@ struct Scene {
     Fixture *fixture;
     GSubprocess *platform;
     char *directory; /* the platform's */
+    char *log;       /* where its stderr goes */
     char *serve;     /* its further arguments */
     char *url;
     char *configuration;
@@ -61,7 +62,6 @@ static void start_platform(Scene *scene)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
-    g_autofree char *log = scene_path(scene, "platform.log");
     g_auto(GStrv) words = g_strsplit(scene->serve, " ", -1);
     g_ptr_array_add(argv, g_strdup(g_getenv("IOTHSM_PLATFORM")));
     g_assert_nonnull(argv->pdata[0]);
@@ -74,7 +74,7 @@ static void start_platform(Scene *scene)
             g_ptr_array_add(argv, g_strdup(*word));
     g_ptr_array_add(argv, NULL);
     g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE);
-    g_subprocess_launcher_set_stderr_file_path(launcher, log);
+    g_subprocess_launcher_set_stderr_file_path(launcher, scene->log);
     g_subprocess_launcher_set_child_setup(launcher, die_with_parent, NULL, NULL);
     scene->platform = g_subprocess_launcher_spawnv(launcher, (const char *const *)argv->pdata, &error);
     g_assert_no_error(error);
@@ -89,9 +89,8 @@ void scene_stop_platform(Scene *scene)
     g_subprocess_wait(scene->platform, NULL, &error);
     g_assert_no_error(error);
     if (!g_subprocess_get_successful(scene->platform)) {
-        g_autofree char *log = scene_path(scene, "platform.log");
         g_autofree char *text = NULL;
-        g_file_get_contents(log, &text, NULL, NULL);
+        g_file_get_contents(scene->log, &text, NULL, NULL);
         g_error("the stand-in ended badly; it said:\n%s", text != NULL ? text : "nothing");
     }
     g_clear_object(&scene->platform);
@@ -201,6 +200,7 @@ Scene *scene_new(const char *serve)
     Scene *scene = g_new0(Scene, 1);
     scene->fixture = fixture_new();
     scene->directory = scene_path(scene, "platform");
+    scene->log = scene_path(scene, "platform.log");
     scene->serve = g_strdup(serve);
     scene->environment = g_ptr_array_new_with_free_func(g_free);
     scene->so_pin_file = scene_write(scene, "so-pin", "314159");
@@ -218,6 +218,7 @@ void scene_free(Scene *scene)
     if (scene->platform != NULL)
         scene_stop_platform(scene);
     g_free(scene->directory);
+    g_free(scene->log);
     g_free(scene->serve);
     g_free(scene->url);
     g_free(scene->configuration);
