@@ -18,7 +18,6 @@ enum { EXIT_USAGE = 2 };
 typedef struct Options {
     char *config_file;
     char *state_directory;
-    char *runtime_directory;
     char *log_level;
     gboolean version;
 } Options;
@@ -27,7 +26,6 @@ static void options_clear(Options *options)
 {
     g_free(options->config_file);
     g_free(options->state_directory);
-    g_free(options->runtime_directory);
     g_free(options->log_level);
 }
 
@@ -48,8 +46,6 @@ static bool parse_options(int argc, char **argv, const DaemonAdditions *addition
          "Read FILE instead of the installed configuration", "FILE"},
         {"state-directory", 0, 0, G_OPTION_ARG_FILENAME, &options->state_directory,
          "Keep state in DIR (default: $STATE_DIRECTORY, or " IOTHSM_STATE_DIR ")", "DIR"},
-        {"runtime-directory", 0, 0, G_OPTION_ARG_FILENAME, &options->runtime_directory,
-         "Keep what need not survive in DIR (default: " IOTHSM_RUNTIME_DIR "; nothing yet)", "DIR"},
         {"log-level", 0, 0, G_OPTION_ARG_STRING, &options->log_level, "debug, info, notice, warning or err",
          "LEVEL"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
@@ -77,7 +73,6 @@ static bool parse_options(int argc, char **argv, const DaemonAdditions *addition
     log_set_level(level);
     const char *state = g_getenv("STATE_DIRECTORY");
     options->state_directory = absolute(options->state_directory, state ? state : IOTHSM_STATE_DIR);
-    options->runtime_directory = absolute(options->runtime_directory, IOTHSM_RUNTIME_DIR);
     return true;
 }
 
@@ -114,7 +109,6 @@ static bool run(Loop *loop, const Options *options, const DaemonAdditions *addit
     const ManagerOptions manager_options = {
         .config_file = options->config_file,
         .state_directory = options->state_directory,
-        .runtime_directory = options->runtime_directory,
         .credentials_directory = g_getenv("CREDENTIALS_DIRECTORY"),
     };
     g_autoptr(Manager) manager = manager_new(&manager_options, error);

@@ -39,7 +39,6 @@ typedef struct ManagerEvents {
 typedef struct ManagerOptions {
     const char *config_file;     /* NULL: the installed places */
     const char *state_directory; /* absolute */
-    const char *runtime_directory;
     const char *credentials_directory; /* NULL: none */
 } ManagerOptions;
 

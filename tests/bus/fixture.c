@@ -481,7 +481,6 @@ void fixture_start_daemon(Fixture *fixture, const char *program, const char *con
     g_assert_nonnull(argv->pdata[0]);
     g_ptr_array_add(argv, g_strdup_printf("--config=%s", file));
     g_ptr_array_add(argv, g_strdup_printf("--state-directory=%s", fixture->state_directory));
-    g_ptr_array_add(argv, g_strdup_printf("--runtime-directory=%s/run", fixture->directory));
     for (; arguments != NULL && *arguments != NULL; arguments++)
         g_ptr_array_add(argv, g_strdup(*arguments));
     g_ptr_array_add(argv, NULL);
