@@ -145,8 +145,9 @@ static void assert_status(Scene *scene, Run *run, int status, const char *line)
         return;
     g_autofree char *log = fixture_log(scene->fixture);
     g_autoptr(Run) platform = scene_run_platform(scene, "status --json", NULL);
-    g_error("%s ended with %d instead of %d; stdout: %s; stderr: %s; the platform has %s; the daemon said:\n%s", line,
-            run->status, status, run->out, run->err, platform->out, log);
+    g_error(
+        "%s ended with %d instead of %d; stdout: %s; stderr: %s; the platform has %s; the daemon said:\n%s",
+        line, run->status, status, run->out, run->err, platform->out, log);
 }
 
 char *scene_platform(Scene *scene, int status, const char *line, ...)

@@ -6,6 +6,7 @@
 #include "tests/support/support.h"
 #include "tests/virtual-yubikey/test/child.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <glib/gstdio.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -123,8 +124,17 @@ static const char *socket_path(void)
     return path;
 }
 
+/* The daemon wants its usual folder to be there, although it gets its socket from us; where pcscd never ran,
+ * somebody must make it. */
+static void make_usual_folder(void)
+{
+    if (geteuid() == 0 && mkdir("/run/pcscd", 0755) != 0)
+        g_assert_cmpint(errno, ==, EEXIST);
+}
+
 Pcsc *pcsc_start(void)
 {
+    make_usual_folder();
     Pcsc *pcsc = g_new0(Pcsc, 1);
     const char *path = socket_path();
     g_autofree char *directory = test_directory();
