@@ -37,8 +37,8 @@ typedef struct ManagerEvents {
 
 /* What the daemon was started with. */
 typedef struct ManagerOptions {
-    const char *config_file;     /* NULL: the installed places */
-    const char *state_directory; /* absolute */
+    const char *config_file;           /* NULL: the installed places */
+    const char *state_directory;       /* absolute */
     const char *credentials_directory; /* NULL: none */
 } ManagerOptions;
 
