@@ -4,7 +4,8 @@
 /* Makes a key whose signatures come from a token an EVP_PKEY: an in-process OpenSSL 3 provider in a library
  * context of its own, so that X509_sign, CMS_sign and EVP_DigestSign of the application work with it
  * unchanged. Hashing and everything public stays with OpenSSL's default provider; the private operation alone
- * reaches the callback. Ed25519 over PKCS#11 needs it now (libp11 lacks it), YubiKey and Cloud KMS next. */
+ * reaches the callback. Every PKCS#11 key signs through it
+ * (ARCHITECTURE.md says why libp11's own are not used); YubiKey and Cloud KMS are next. */
 
 #include <glib.h>
 #include <openssl/evp.h>

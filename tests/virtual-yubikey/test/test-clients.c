@@ -206,8 +206,8 @@ static void self_sign(Scene *scene, const char *slot, const char *key_type, cons
                       const char *mechanism)
 {
     g_autofree char *public = file(scene, "public.der"), *der_file = file(scene, "certificate.der");
-    EVP_PKEY *placeholder = test_key(type);
-    X509 *certificate = test_ca("Self-signed", placeholder);
+    EVP_PKEY *any_key = test_key(type);
+    X509 *certificate = test_ca("Self-signed", any_key);
     YKCS11_TOOL(AS_OFFICER, "--keypairgen", "--id", slot, "--key-type", key_type);
     YKCS11_TOOL("--read-object", "--type", "pubkey", "--id", slot, "--output-file", public);
     sign_certificate(scene, set_public_key(certificate, public), slot, mechanism);
@@ -217,7 +217,7 @@ static void self_sign(Scene *scene, const char *slot, const char *key_type, cons
     g_free(TEST_RUN("openssl", "x509", "-in", pem_file, "-outform", "DER", "-out", der_file));
     YKCS11_TOOL(AS_OFFICER, "--write-object", der_file, "--type", "cert", "--id", slot);
     X509_free(certificate);
-    EVP_PKEY_free(placeholder);
+    EVP_PKEY_free(any_key);
 }
 
 static void ykcs11_lists_generates_and_self_signs(void)
