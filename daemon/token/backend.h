@@ -70,6 +70,23 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TokenInfo, token_info_free)
 
 typedef struct Backend Backend;
 
+/* What a backend tells from the inside of a call, on the thread of that call; token.c fills it in before the
+ * first one. A backend that has nothing to tell leaves it alone. */
+typedef struct BackendReports {
+    /* The token waits for a finger (|wanted|), or does no more: |slot|'s key has a touch policy. */
+    void (*touch)(Backend *backend, const char *slot, bool wanted, void *userdata);
+    void *userdata;
+} BackendReports;
+
+/* What is to become of a management key (PIV 9B). */
+typedef struct ManagementKeyChange {
+    Secret *current;       /* raw bytes; NULL: the one given before, the PIN-protected or the factory's */
+    Secret *replacement;   /* raw bytes; NULL with |protect|: a random one; NULL without: nothing is changed,
+                              |current| is tried and used from now on */
+    const char *algorithm; /* "3des" "aes128" "aes192" "aes256", or NULL: as the token has it */
+    bool protect;          /* keep the replacement on the token, readable with the PIN */
+} ManagementKeyChange;
+
 typedef struct BackendClass {
     const char *kind; /* "softhsm2" "pkcs11" "yubikey" "google-kms" "fake" */
     guint threads;    /* how many calls may run at once; 0: as many as there are processors */
@@ -99,6 +116,12 @@ typedef struct BackendClass {
      * given once. Transfer full. The function may be NULL. */
     Secret *(*take_refused)(Backend *backend);
 
+    /* May be NULL: the token has no management key. MANAGEMENT_KEY_WRONG where |current| is refused. */
+    bool (*set_management_key)(Backend *backend, const ManagementKeyChange *change, GError **error);
+    /* The certificate by which the token vouches that |slot|'s key was made inside it, then that of the key
+     * which signed it: X509, owned. UNSUPPORTED where the key was imported or the token can't. May be NULL. */
+    GPtrArray *(*attest)(Backend *backend, const char *slot, GError **error);
+
     /* Removes key and certificate. */
     bool (*clear_slot)(Backend *backend, const char *slot, GError **error);
 
@@ -110,4 +133,5 @@ typedef struct BackendClass {
 
 struct Backend {
     const BackendClass *class;
+    BackendReports reports;
 };
