@@ -119,7 +119,8 @@ typedef struct BackendClass {
     /* May be NULL: the token has no management key. MANAGEMENT_KEY_WRONG where |current| is refused. */
     bool (*set_management_key)(Backend *backend, const ManagementKeyChange *change, GError **error);
     /* The certificate by which the token vouches that |slot|'s key was made inside it, then that of the key
-     * which signed it: X509, owned. UNSUPPORTED where the key was imported or the token can't. May be NULL. */
+     * which signed it: X509, owned. UNSUPPORTED where the key was imported or the token can't. May be NULL.
+     */
     GPtrArray *(*attest)(Backend *backend, const char *slot, GError **error);
 
     /* Removes key and certificate. */

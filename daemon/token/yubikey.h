@@ -11,9 +11,9 @@
 #include "daemon/token/backend.h"
 
 /* Opens the card in the reader named exactly |reader| and reads its serial number. Blocks; for any thread.
- * TOKEN_HELD: another program has the card for itself. TOKEN_GONE: no card or no reader any more. UNSUPPORTED:
- * no PIV application, or no serial number to tell it by. FAILED: PC/SC itself. Transfer full, also of
- * |ret_serial| (decimal). */
+ * TOKEN_HELD: another program has the card for itself. TOKEN_GONE: no card or no reader any more.
+ * UNSUPPORTED: no PIV application, or no serial number to tell it by. FAILED: PC/SC itself. Transfer full,
+ * also of |ret_serial| (decimal). */
 Backend *yubikey_new(const char *reader, char **ret_serial, GError **error);
 /* The reader it is in. */
 const char *yubikey_reader(const Backend *backend);
