@@ -46,8 +46,8 @@ static bool parse_options(int argc, char **argv, const DaemonAdditions *addition
          "Read FILE instead of the installed configuration", "FILE"},
         {"state-directory", 0, 0, G_OPTION_ARG_FILENAME, &options->state_directory,
          "Keep state in DIR (default: $STATE_DIRECTORY, or " IOTHSM_STATE_DIR ")", "DIR"},
-        {"log-level", 0, 0, G_OPTION_ARG_STRING, &options->log_level, "debug, info, notice, warning or err",
-         "LEVEL"},
+        {"log-level", 0, 0, G_OPTION_ARG_STRING, &options->log_level,
+         "A level of syslog: debug, info, notice, warning, err, crit, alert or emerg", "LEVEL"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
         G_OPTION_ENTRY_NULL,
     };
@@ -67,7 +67,8 @@ static bool parse_options(int argc, char **argv, const DaemonAdditions *addition
     }
     if (options->log_level && !log_level_from_string(options->log_level, &level)) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                    "--log-level is debug, info, notice, warning or err, not \"%s\"", options->log_level);
+                    "--log-level is debug, info, notice, warning, err, crit, alert or emerg, not \"%s\"",
+                    options->log_level);
         return false;
     }
     log_set_level(level);

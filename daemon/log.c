@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Where a record goes is decided once: to the journal, if stderr is connected to it (sd_booted services),
- * else to stderr as one line with its fields behind the text. */
+/* With the target "auto" it is decided once where records go: to the journal, if stderr is connected to it
+ * (services of systemd), else to stderr as one line with its fields behind the text. */
 
 #include "daemon/log.h"
 #include <stdatomic.h>
@@ -14,29 +14,72 @@
 #include <unistd.h>
 
 static atomic_int level = LOG_INFO;
+static atomic_int target = LOG_TARGET_AUTO;
 
-static const struct {
-    const char *name;
-    int priority;
-} levels[] = {
-    {"debug", LOG_DEBUG},     {"info", LOG_INFO}, {"notice", LOG_NOTICE},
-    {"warning", LOG_WARNING}, {"err", LOG_ERR},
+static const char *const levels[] = {
+    [LOG_EMERG] = "emerg",     [LOG_ALERT] = "alert",   [LOG_CRIT] = "crit", [LOG_ERR] = "err",
+    [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice", [LOG_INFO] = "info", [LOG_DEBUG] = "debug",
 };
+
+static const char *const targets[] = {
+    [LOG_TARGET_AUTO] = "auto",
+    [LOG_TARGET_JOURNAL] = "journal",
+    [LOG_TARGET_CONSOLE] = "console",
+    [LOG_TARGET_NULL] = "null",
+};
+
+static int find_name(const char *const *names, gsize count, const char *text)
+{
+    for (gsize i = 0; i < count; i++)
+        if (g_strcmp0(names[i], text) == 0)
+            return (int)i;
+    return -1;
+}
 
 void log_set_level(int priority)
 {
     atomic_store(&level, priority);
 }
 
+int log_level(void)
+{
+    return atomic_load(&level);
+}
+
 bool log_level_from_string(const char *text, int *ret_priority)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(levels); i++) {
-        if (g_strcmp0(levels[i].name, text) == 0) {
-            *ret_priority = levels[i].priority;
-            return true;
-        }
-    }
-    return false;
+    int found = find_name(levels, G_N_ELEMENTS(levels), text);
+    if (found >= 0)
+        *ret_priority = found;
+    return found >= 0;
+}
+
+const char *log_level_to_string(int priority)
+{
+    return levels[priority];
+}
+
+void log_set_target(LogTarget wanted)
+{
+    atomic_store(&target, wanted);
+}
+
+LogTarget log_target(void)
+{
+    return atomic_load(&target);
+}
+
+bool log_target_from_string(const char *text, LogTarget *ret_target)
+{
+    int found = find_name(targets, G_N_ELEMENTS(targets), text);
+    if (found >= 0)
+        *ret_target = (LogTarget)found;
+    return found >= 0;
+}
+
+const char *log_target_to_string(LogTarget wanted)
+{
+    return targets[wanted];
 }
 
 /* systemd.exec(5), $JOURNAL_STREAM: device and inode of the journal's stream, if stderr still is that stream.
@@ -51,12 +94,14 @@ static bool stderr_is_journal(void)
            fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device && status.st_ino == inode;
 }
 
-static bool to_journal(void)
+static LogTarget decide_target(void)
 {
     static gsize decided = 0;
+    if (log_target() != LOG_TARGET_AUTO)
+        return log_target();
     if (g_once_init_enter(&decided))
-        g_once_init_leave(&decided, stderr_is_journal() ? 1 : 2);
-    return decided == 1;
+        g_once_init_leave(&decided, stderr_is_journal() ? LOG_TARGET_JOURNAL : LOG_TARGET_CONSOLE);
+    return (LogTarget)decided;
 }
 
 static void add_field(GArray *vector, GPtrArray *texts, const char *name, const char *value)
@@ -76,7 +121,7 @@ static void write_journal(int priority, const char *message_id, const LogField *
     g_snprintf(number, sizeof number, "%d", priority);
     add_field(vector, texts, "MESSAGE", text);
     add_field(vector, texts, "PRIORITY", number);
-    add_field(vector, texts, "SYSLOG_IDENTIFIER", "iothsmd");
+    add_field(vector, texts, "SYSLOG_IDENTIFIER", LOG_IDENTIFIER);
     if (message_id)
         add_field(vector, texts, "MESSAGE_ID", message_id);
     for (const LogField *field = fields; field && field->name; field++)
@@ -89,7 +134,7 @@ static void write_journal(int priority, const char *message_id, const LogField *
  */
 static void write_stderr(int priority, const LogField *fields, const char *text)
 {
-    g_autoptr(GString) line = g_string_new("iothsmd: ");
+    g_autoptr(GString) line = g_string_new(LOG_IDENTIFIER ": ");
     if (priority <= LOG_WARNING)
         g_string_append_printf(line, "%s: ", priority <= LOG_ERR ? "error" : "warning");
     g_string_append(line, text);
@@ -105,13 +150,14 @@ static void write_stderr(int priority, const LogField *fields, const char *text)
 
 void log_event(int priority, const char *message_id, const LogField *fields, const char *format, ...)
 {
-    if (priority > atomic_load(&level))
+    LogTarget to = decide_target();
+    if (priority > log_level() || to == LOG_TARGET_NULL)
         return;
     va_list arguments;
     va_start(arguments, format);
     g_autofree char *text = g_strdup_vprintf(format, arguments);
     va_end(arguments);
-    if (to_journal())
+    if (to == LOG_TARGET_JOURNAL)
         write_journal(priority, message_id, fields, text);
     else
         write_stderr(priority, fields, text);

@@ -17,13 +17,28 @@ typedef struct LogField {
     const char *value; /* NULL: the field is left out */
 } LogField;
 
+/* SYSLOG_IDENTIFIER of every record. */
+#define LOG_IDENTIFIER "iothsmd"
+
 #define LOG_FIELDS(...) ((const LogField[]){__VA_ARGS__, {NULL, NULL}})
 
 /* Records below |priority| (a syslog one) are dropped from now on; LOG_INFO at the start. */
 void log_set_level(int priority);
+int log_level(void);
 
-/* "debug", "info", "notice", "warning", "err"; false for anything else. */
+/* syslog's names, "debug" to "emerg"; false for anything else. */
 bool log_level_from_string(const char *text, int *ret_priority);
+const char *log_level_to_string(int priority);
+
+/* Where records go: org.freedesktop.LogControl1(5). AUTO, at the start: the journal where stderr is connected
+ * to it, else stderr. */
+typedef enum LogTarget { LOG_TARGET_AUTO, LOG_TARGET_JOURNAL, LOG_TARGET_CONSOLE, LOG_TARGET_NULL } LogTarget;
+void log_set_target(LogTarget target);
+LogTarget log_target(void);
+
+/* "auto", "journal", "console", "null"; false for anything else. */
+bool log_target_from_string(const char *text, LogTarget *ret_target);
+const char *log_target_to_string(LogTarget target);
 
 /* |message_id| is one of message-ids.h or NULL, |fields| ends with a NULL name or is NULL. */
 void log_event(int priority, const char *message_id, const LogField *fields, const char *format, ...)

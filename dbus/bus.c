@@ -8,6 +8,7 @@
 #include "daemon/describe.h"
 #include "daemon/error.h"
 #include "dbus/bus-private.h"
+#include "dbus/log-control.h"
 #include <errno.h>
 #include <string.h>
 
@@ -289,6 +290,8 @@ static bool put_on_bus(Bus *bus, sd_event *event, GError **error)
         r = sd_bus_add_filter(bus->connection, NULL, on_message, bus);
     if (r >= 0)
         r = sd_bus_add_object_manager(bus->connection, NULL, BUS_PATH);
+    if (r >= 0)
+        r = log_control_export(bus->connection);
     if (r < 0) {
         explain_connection(-r, error);
         return false;
