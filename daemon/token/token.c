@@ -413,7 +413,8 @@ const char *token_message(const Token *token)
 
 const char *token_operation(const Token *token)
 {
-    return token->acts->len > 0 ? ((Act *)g_ptr_array_index(token->acts, 0))->operation : "";
+    bool runs = !token->gone && token->acts->len > 0;
+    return runs ? ((Act *)g_ptr_array_index(token->acts, 0))->operation : "";
 }
 
 double token_progress(const Token *token)
