@@ -11,6 +11,7 @@ struct Manager {
     char *config_file; /* or NULL */
     char *state_directory;
     GPtrArray *configs; /* Config; the last one holds, earlier ones may still be read by work in flight */
+    Sealing *sealing;
     PinStore *pins;
     Identity *identity;
     Journal *journal;

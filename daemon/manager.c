@@ -253,7 +253,8 @@ static bool open_state(Manager *self, const ManagerOptions *options, GError **er
     g_autofree char *journal = g_build_filename(self->state_directory, "journal.sqlite", NULL);
 
     return (!config->softhsm || softhsm_prepare(self->state_directory, error)) &&
-           (self->pins = pin_store_new(self->state_directory, options->credentials_directory, error)) &&
+           (self->sealing = sealing_new(self->state_directory, options->credentials_directory, error)) &&
+           (self->pins = pin_store_new(self->sealing, error)) &&
            (self->identity = identity_open(self->state_directory, error)) &&
            (self->journal = journal_open(journal, config->replay_window, error));
 }
@@ -294,7 +295,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     g_ptr_array_add(self->configs, config);
     if (!open_state(self, options, error))
         return NULL;
-    if (!pin_store_can_persist(self->pins))
+    if (!sealing_available(self->sealing))
         log_event(
             LOG_NOTICE, MESSAGE_PINS_NOT_SEALED, NULL,
             "There is no sealing key (credential iothsm.key): PINs are kept in memory only and must be given "
@@ -324,6 +325,7 @@ void manager_free(Manager *self)
     journal_close(self->journal);
     identity_free(self->identity);
     pin_store_free(self->pins);
+    sealing_free(self->sealing);
     g_ptr_array_unref(self->configs);
     g_free(self->state_directory);
     g_free(self->config_file);
@@ -398,7 +400,7 @@ guint64 manager_denied(const Manager *self)
 
 bool manager_can_persist_pins(const Manager *self)
 {
-    return pin_store_can_persist(self->pins);
+    return sealing_available(self->sealing);
 }
 
 char *manager_status_text(const Manager *self)

@@ -1,29 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The PINs at rest, one file a token: STATE/pins/SERIAL, AES-256-GCM under the sealing key that systemd hands
- * to the service as $CREDENTIALS_DIRECTORY/iothsm.key, with the token's serial as associated data so that a
- * file moved to another token does not open. Without a sealing key nothing is written and PINs live in memory
- * only. Beside it stand the fingerprints (HMAC-SHA-256 under the same key) of PINs that a token has refused,
- * so that none is tried twice.
+/* What is known of tokens' PINs: the sealed ones (STATE/pins/SERIAL.sealed, see sealing.h), and beside them
+ * the fingerprints (HMAC-SHA-256 under a key derived from the sealing key) of PINs that a token has refused,
+ * so that none is tried twice. Without a sealing key both live in memory only.
  *
  * All calls that read or write files block; they run on a worker. Thread safe. */
 
-#include "daemon/secret.h"
+#include "daemon/sealing.h"
 
 typedef struct PinStore PinStore;
 
-/* |credentials_directory| may be NULL. A sealing key of the wrong size is an error in words. */
-PinStore *pin_store_new(const char *state_directory, const char *credentials_directory, GError **error);
+/* |sealing| outlives the store. */
+PinStore *pin_store_new(const Sealing *sealing, GError **error);
 void pin_store_free(PinStore *store);
 
-/* False where there is no sealing key. */
-bool pin_store_can_persist(const PinStore *store);
+const Sealing *pin_store_sealing(const PinStore *store);
 
 bool pin_store_save(PinStore *store, const char *serial, const Secret *pin, GError **error);
 
-/* Transfer full. NULL without an error: there is none. A file that does not open is set aside as
- * SERIAL.unreadable and reported as IOTHSM_ERROR_PIN_REQUIRED. */
+/* Transfer full. NULL without an error: there is none. One that does not open is set aside and reported as
+ * IOTHSM_ERROR_PIN_REQUIRED. */
 Secret *pin_store_load(PinStore *store, const char *serial, GError **error);
 
 /* Forgetting what is not there is success. */

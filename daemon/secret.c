@@ -48,6 +48,13 @@ static Secret *secret_with_room(gsize size)
     return secret;
 }
 
+Secret *secret_new_blank(gsize size, char **ret_bytes)
+{
+    Secret *secret = secret_with_room(size);
+    *ret_bytes = secret->data;
+    return secret;
+}
+
 Secret *secret_new(const void *data, gsize size)
 {
     Secret *secret = secret_with_room(size);

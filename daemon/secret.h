@@ -23,6 +23,8 @@ bool secret_memory_init(void);
 
 /* A copy of |size| bytes. */
 Secret *secret_new(const void *data, gsize size);
+/* |size| zero bytes, for its maker to fill in through |ret_bytes| before anybody else has it. */
+Secret *secret_new_blank(gsize size, char **ret_bytes);
 Secret *secret_ref(Secret *secret);
 void secret_unref(Secret *secret); /* accepts NULL */
 

@@ -152,7 +152,7 @@ void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancel
     act->persist = persist;
     act->done = done;
     act->userdata = userdata;
-    if (persist && !pin_store_can_persist(token->driver->store))
+    if (persist && !sealing_available(pin_store_sealing(token->driver->store)))
         act_refuse(act,
                    g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
                                "The PIN of token %s can't be kept on disk, as this service has no sealing "

@@ -125,7 +125,9 @@ Agent *agent_new(ScriptedPlatform *platform, const char *tokens)
     agent->tokens = g_ptr_array_new_with_free_func((GDestroyNotify)token_unref);
     const AuthorityEvents events = {on_authority_added, on_authority_removed, on_authority_changed, agent};
     agent->authorities = authority_set_new(&events);
-    agent->pins = pin_store_new(agent->directory, NULL, &error);
+    agent->sealing = sealing_new(agent->directory, NULL, &error);
+    g_assert_no_error(error);
+    agent->pins = pin_store_new(agent->sealing, &error);
     g_assert_no_error(error);
     open_link(agent);
     agent->source = fake_source_new(tokens, &error);
@@ -148,6 +150,7 @@ void agent_free(Agent *agent)
         ;
     agent->source->class->free(agent->source);
     pin_store_free(agent->pins);
+    sealing_free(agent->sealing);
     g_ptr_array_unref(agent->signed_requests);
     g_ptr_array_unref(agent->denied_requests);
     g_free(agent->config.verification_ca);

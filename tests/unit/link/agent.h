@@ -11,6 +11,7 @@
 typedef struct Agent {
     char *directory;
     Config config;
+    Sealing *sealing;
     PinStore *pins;
     Source *source;
     GPtrArray *tokens; /* Token */

@@ -68,7 +68,9 @@ Fixture *fixture_new_in(Source *source, const char *directory, bool sealing_key)
     if (sealing_key) {
         g_autofree char *key = test_write(directory, "iothsm.key", "0123456789abcdef0123456789abcdef");
     }
-    fixture->store = pin_store_new(directory, sealing_key ? directory : NULL, &error);
+    fixture->sealing = sealing_new(directory, sealing_key ? directory : NULL, &error);
+    g_assert_no_error(error);
+    fixture->store = pin_store_new(fixture->sealing, &error);
     g_assert_no_error(error);
     fixture->source = source;
     g_auto(Ending) started = {0};
@@ -92,6 +94,7 @@ void fixture_free(Fixture *fixture)
     g_ptr_array_unref(fixture->tokens);
     fixture->source->class->free(fixture->source);
     pin_store_free(fixture->store);
+    sealing_free(fixture->sealing);
     g_free(fixture->directory);
     g_free(fixture);
 }

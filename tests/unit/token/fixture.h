@@ -9,6 +9,7 @@
 
 typedef struct Fixture {
     char *directory;
+    Sealing *sealing;
     PinStore *store;
     Source *source;
     GPtrArray *tokens; /* Token */
