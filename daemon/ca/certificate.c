@@ -134,7 +134,7 @@ static void *certificate_work_new(JsonObject *request, X509 *ca, const SigningRu
     if (!work->unsigned_certificate)
         return NULL;
     work->subject_key = X509_REQ_get_pubkey(csr);
-    work->digest = digest_for_key(X509_get0_pubkey(ca), rules->digest ? rules->digest : options->digest);
+    work->digest = rules->digest ? rules->digest : options->digest;
     work->summary = describe(work, options);
     return g_steal_pointer(&work);
 }

@@ -47,6 +47,5 @@ X509 *channel_certificate_issue(X509 *ca, EVP_PKEY *ca_key, EVP_PKEY *channel_ke
         .extensions = extensions,
     };
     g_autoptr(X509) certificate = certificate_plan_build(&plan, error);
-    const EVP_MD *suitable = digest_for_key(X509_get0_pubkey(ca), digest);
-    return certificate ? certificate_sign(certificate, ca_key, ca, channel_key, suitable, error) : NULL;
+    return certificate ? certificate_sign(certificate, ca_key, ca, channel_key, digest, error) : NULL;
 }

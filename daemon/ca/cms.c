@@ -159,8 +159,8 @@ static void *cms_work_new(JsonObject *request, X509 *ca, const SigningRules *rul
     if (wrong || !options)
         return refuse(error, "Invalid options: %s", wrong ? "not an object" : "missing"), NULL;
     g_autoptr(CmsWork) work = g_new0(CmsWork, 1);
-    work->digest = digest_for_key(X509_get0_pubkey(ca), rules->digest);
-    if (!work->digest) /* RFC 8419 is not in OpenSSL 3.0 */
+    work->digest = rules->digest;
+    if (!digest_for_key(X509_get0_pubkey(ca), NULL)) /* RFC 8419 is not in OpenSSL 3.0 */
         return refuse_as(error, IOTHSM_ERROR_UNSUPPORTED, "This CA's key type cannot sign CMS here"), NULL;
     if (!read_content(work, options, error) || !read_added(work, options, error) ||
         !read_form(work, options, error) || !fix_time(work, now, intent, error))
@@ -210,7 +210,8 @@ static CMS_ContentInfo *sign_content(const CmsWork *work, X509 *ca, EVP_PKEY *ke
 
     if (!cms || (work->content_type && CMS_set1_eContentType(cms, work->content_type) != 1))
         return NULL;
-    CMS_SignerInfo *signer = CMS_add1_signer(cms, ca, key, work->digest, flags);
+    CMS_SignerInfo *signer =
+        CMS_add1_signer(cms, ca, key, digest_for_key(key, work->digest), flags | CMS_KEY_PARAM);
     if (!signer || !set_signing_time(signer, work->signing_time) || CMS_final(cms, content, NULL, flags) != 1)
         return NULL;
     return read_again(cms);

@@ -158,7 +158,7 @@ static void *crl_work_new(JsonObject *request, X509 *ca, const SigningRules *rul
     g_autoptr(GArray) entries = crl_database_read(database, error);
     if (!entries || !build(work, entries, ca, rules->crl_rfc5280, error))
         return NULL;
-    work->digest = digest_for_key(X509_get0_pubkey(ca), rules->digest);
+    work->digest = rules->digest;
     ERR_clear_error();
     return g_steal_pointer(&work);
 }
@@ -181,7 +181,7 @@ static char *crl_work_sign(void *data, X509 *ca, EVP_PKEY *key, GError **error)
     CrlWork *work = data;
     g_autoptr(BIO) bio = BIO_new(BIO_s_mem());
 
-    if (X509_CRL_sign(work->crl, key, work->digest) <= 0) {
+    if (X509_CRL_sign(work->crl, key, digest_for_key(key, work->digest)) <= 0) {
         error_set_openssl(error, IOTHSM_ERROR_FAILED, "The CA key could not sign");
         return NULL;
     }

@@ -75,17 +75,21 @@ X509 *certificate_plan_build(const CertificatePlan *plan, GError **error)
     return g_steal_pointer(&certificate);
 }
 
-const EVP_MD *digest_for_key(const EVP_PKEY *key, const EVP_MD *wanted)
+const EVP_MD *digest_for_key(EVP_PKEY *key, const EVP_MD *wanted)
 {
+    enum { MANDATORY = 2 }; /* EVP_PKEY_get_default_digest_name(3) */
+    char name[80];
     if (EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448"))
         return NULL;
+    if (EVP_PKEY_get_default_digest_name(key, name, sizeof name) == MANDATORY)
+        return EVP_get_digestbyname(name);
     return wanted ? wanted : EVP_sha256();
 }
 
 X509 *certificate_sign(X509 *certificate, EVP_PKEY *key, X509 *issuer, EVP_PKEY *subject_key,
                        const EVP_MD *digest, GError **error)
 {
-    if (X509_sign(certificate, key, digest) <= 0) {
+    if (X509_sign(certificate, key, digest_for_key(key, digest)) <= 0) {
         error_set_openssl(error, IOTHSM_ERROR_FAILED, "The CA key could not sign");
         return NULL;
     }

@@ -28,11 +28,13 @@ X509 *certificate_plan_build(const CertificatePlan *plan, GError **error);
 /* The authority key identifier that points to |issuer|'s SKI. Transfer full. */
 AUTHORITY_KEYID *authority_key_identifier(X509 *issuer, GError **error);
 
-/* What a key of |key|'s kind signs with: NULL for Ed25519 and Ed448, which take no digest, else |wanted| or,
- * where that is NULL, SHA-256. */
-const EVP_MD *digest_for_key(const EVP_PKEY *key, const EVP_MD *wanted);
+/* What |key| signs with: NULL for Ed25519 and Ed448, which take no digest; the one that the key is bound to,
+ * as keys in Google Cloud KMS are; else |wanted| or, where that is NULL, SHA-256. Only the private key tells
+ * that it is bound, so this is asked when signing. */
+const EVP_MD *digest_for_key(EVP_PKEY *key, const EVP_MD *wanted);
 
-/* Signs with |key|, reads the DER again and verifies that: what comes back is what leaves. |issuer| NULL:
- * self-signed. |subject_key|: the key that the certificate must be for, or NULL. Transfer full. */
+/* Signs with |key| and digest_for_key(|digest|), reads the DER again and verifies that: what comes back is
+ * what leaves. |issuer| NULL: self-signed. |subject_key|: the key that the certificate must be for, or NULL.
+ * Transfer full. */
 X509 *certificate_sign(X509 *certificate, EVP_PKEY *key, X509 *issuer, EVP_PKEY *subject_key,
                        const EVP_MD *digest, GError **error);

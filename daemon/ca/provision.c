@@ -4,6 +4,7 @@
  * that it was too late, and the main thread. What the worker made is read only when its job ended well. */
 
 #include "daemon/ca/provision.h"
+#include "daemon/ca/issue.h"
 #include "daemon/ca/name.h"
 #include "daemon/ca/options.h"
 #include "daemon/ca/pem.h"
@@ -109,6 +110,12 @@ static char *request_to_pem(X509_REQ *request)
 static bool make(EVP_PKEY *key, void *data, GError **error)
 {
     Act *act = data;
+    const EVP_MD *digest = digest_for_key(key, act->digest);
+    if (act->digest && digest && EVP_MD_get_type(digest) != EVP_MD_get_type(act->digest)) {
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                    "This key signs with %s only; leave out the choice of a hash", EVP_MD_get0_name(digest));
+        return false;
+    }
     if (act->request) {
         g_autoptr(X509_REQ) request = template_request(act->template, key, act->digest, error);
         act->pem = request ? request_to_pem(request) : NULL;

@@ -216,8 +216,7 @@ X509 *template_self_sign(const Template *template, EVP_PKEY *key, const EVP_MD *
         .extensions = template->extensions,
     };
     g_autoptr(X509) certificate = certificate_plan_build(&plan, error);
-    return certificate ? certificate_sign(certificate, key, NULL, NULL, digest_for_key(key, digest), error)
-                       : NULL;
+    return certificate ? certificate_sign(certificate, key, NULL, NULL, digest, error) : NULL;
 }
 
 X509_REQ *template_request(const Template *template, EVP_PKEY *key, const EVP_MD *digest, GError **error)

@@ -12,11 +12,11 @@
 
 #include "daemon/token/key-provider.h"
 #include "daemon/openssl-cleanup.h"
+#include "daemon/token/rsa-padding.h"
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/provider.h>
-#include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <string.h>
 
@@ -27,7 +27,6 @@
 #define fail(...) (ERR_raise_data(ERR_LIB_USER, ERR_R_INTERNAL_ERROR, __VA_ARGS__), 0)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_MD, EVP_MD_free)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509_SIG, X509_SIG_free)
 
 typedef enum KeyKind { KIND_RSA, KIND_EC, KIND_ED25519, N_KINDS } KeyKind;
 static const char *const kind_names[N_KINDS] = {"RSA", "EC", "ED25519"};
@@ -35,6 +34,7 @@ static const char *const kind_names[N_KINDS] = {"RSA", "EC", "ED25519"};
 /* What key_provider_key() hands to the key manager's import function. */
 typedef struct KeyRequest {
     EVP_PKEY *public_key;
+    const KeyScheme *scheme; /* or NULL */
     KeySignFunc sign;
     void *userdata;
     void (*release)(void *userdata);
@@ -44,8 +44,10 @@ typedef struct KeyRequest {
 typedef struct Key {
     gint references;
     KeyKind kind;
-    KeyRequest at; /* public_key is our own reference */
-    size_t size;   /* the longest signature */
+    KeyRequest at;        /* public_key is our own reference */
+    size_t size;          /* the longest signature */
+    KeyScheme scheme;     /* where |bound_digest| is not NULL */
+    EVP_MD *bound_digest; /* NULL: the key signs with any digest */
 } Key;
 
 static Key *key_new(KeyKind kind)
@@ -85,6 +87,7 @@ static void key_unref(void *data)
     if (key->at.release)
         key->at.release(key->at.userdata);
     EVP_PKEY_free(key->at.public_key);
+    EVP_MD_free(key->bound_digest);
     g_free(key);
 }
 
@@ -99,6 +102,17 @@ static EVP_PKEY *public_part(EVP_PKEY *key)
     return public_key;
 }
 
+/* The name is EVP_MD's own, which lives as long as the digest. */
+static bool key_bind(Key *key, const KeyScheme *scheme)
+{
+    if (!scheme || key->kind == KIND_ED25519)
+        return true;
+    key->bound_digest = EVP_MD_fetch(NULL, scheme->digest, NULL);
+    key->scheme = *scheme;
+    key->scheme.digest = key->bound_digest ? EVP_MD_get0_name(key->bound_digest) : NULL;
+    return key->bound_digest || fail("the digest %s is not known", scheme->digest);
+}
+
 /* Also called when libcrypto wants to bring an ordinary key here; that one has no PARAM_KEY. */
 static int key_import(void *data, int selection, const OSSL_PARAM params[])
 {
@@ -111,10 +125,13 @@ static int key_import(void *data, int selection, const OSSL_PARAM params[])
         return 0;
     const KeyRequest *wanted = request;
     EVP_PKEY *public_key = public_part(wanted->public_key);
-    if (!public_key)
+    if (!public_key || !key_bind(key, wanted->scheme)) {
+        EVP_PKEY_free(public_key);
         return 0;
+    }
     key->at = *wanted;
     key->at.public_key = public_key;
+    key->at.scheme = NULL;
     key->size = (size_t)EVP_PKEY_get_size(public_key);
     return 1;
 }
@@ -149,15 +166,21 @@ static int key_export(void *data, int selection, OSSL_CALLBACK *callback, void *
 static int key_get_params(void *data, OSSL_PARAM params[])
 {
     Key *key = data;
-    return key->at.public_key && EVP_PKEY_get_params(key->at.public_key, params);
+    if (!key->at.public_key || !EVP_PKEY_get_params(key->at.public_key, params))
+        return 0;
+    OSSL_PARAM *mandatory =
+        key->bound_digest ? OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_MANDATORY_DIGEST) : NULL;
+    return !mandatory || OSSL_PARAM_set_utf8_string(mandatory, key->scheme.digest);
 }
 
 static const OSSL_PARAM *key_gettable(void *provider)
 {
-    static const OSSL_PARAM list[] = {
-        OSSL_PARAM_int(OSSL_PKEY_PARAM_BITS, NULL), OSSL_PARAM_int(OSSL_PKEY_PARAM_SECURITY_BITS, NULL),
-        OSSL_PARAM_int(OSSL_PKEY_PARAM_MAX_SIZE, NULL),
-        OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_DEFAULT_DIGEST, NULL, 0), OSSL_PARAM_END};
+    static const OSSL_PARAM list[] = {OSSL_PARAM_int(OSSL_PKEY_PARAM_BITS, NULL),
+                                      OSSL_PARAM_int(OSSL_PKEY_PARAM_SECURITY_BITS, NULL),
+                                      OSSL_PARAM_int(OSSL_PKEY_PARAM_MAX_SIZE, NULL),
+                                      OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_DEFAULT_DIGEST, NULL, 0),
+                                      OSSL_PARAM_utf8_string(OSSL_PKEY_PARAM_MANDATORY_DIGEST, NULL, 0),
+                                      OSSL_PARAM_END};
     return list;
 }
 
@@ -224,6 +247,9 @@ static void *signature_dup(void *data)
 
 static bool set_digest(Signature *signature, const char *name)
 {
+    const EVP_MD *bound = signature->key ? signature->key->bound_digest : NULL;
+    if (bound && !EVP_MD_is_a(bound, name))
+        return fail("this key signs with %s only, not with %s", EVP_MD_get0_name(bound), name);
     if (signature->digest && EVP_MD_is_a(signature->digest, name))
         return true;
     g_autoptr(EVP_MD) digest = EVP_MD_fetch(NULL, name, NULL);
@@ -275,6 +301,21 @@ static const OSSL_PARAM *signature_settable(void *data, void *provider)
     return signature_gettable(data, provider) + 1; /* not the AlgorithmIdentifier */
 }
 
+/* A bound key's operations begin with all that it can do. */
+static int apply_scheme(Signature *signature)
+{
+    const Key *key = signature->key;
+    if (!key->bound_digest)
+        return 1;
+    const OSSL_PARAM digest[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, (char *)key->scheme.digest, 0),
+        OSSL_PARAM_construct_end()};
+    return signature_set_params(signature, digest) &&
+           (!key->scheme.pss ||
+            (EVP_PKEY_CTX_set_rsa_padding(signature->settings, RSA_PKCS1_PSS_PADDING) > 0 &&
+             EVP_PKEY_CTX_set_rsa_pss_saltlen(signature->settings, RSA_PSS_SALTLEN_DIGEST) > 0));
+}
+
 /* All operations begin here; without |key| the last one's goes on. */
 static int begin(void *data, void *key, const OSSL_PARAM params[])
 {
@@ -285,120 +326,29 @@ static int begin(void *data, void *key, const OSSL_PARAM params[])
         signature->key = key_ref(key);
         if (signature->key->kind != KIND_ED25519) {
             signature->settings = EVP_PKEY_CTX_new_from_pkey(NULL, signature->key->at.public_key, NULL);
-            if (!signature->settings || EVP_PKEY_verify_init(signature->settings) <= 0)
+            if (!signature->settings || EVP_PKEY_verify_init(signature->settings) <= 0 ||
+                !apply_scheme(signature))
                 return 0;
         }
     }
     return signature->key && signature_set_params(signature, params);
 }
 
-/* RFC 8017, 8.1.1: -1 when the salt does not fit. */
-static int pss_salt_size(const Signature *signature, int digest_size)
+/* A bound key's padding was set in begin(); who has set another one since is told so. */
+static bool padding_is_bound(const Signature *signature)
 {
-    int longest = (EVP_PKEY_get_bits(signature->key->at.public_key) + 6) / 8 - digest_size - 2;
-    int salt = 0;
-    if (EVP_PKEY_CTX_get_rsa_pss_saltlen(signature->settings, &salt) <= 0)
-        return -1;
-    if (salt == RSA_PSS_SALTLEN_DIGEST)
-        salt = digest_size;
-    else if (salt == RSA_PSS_SALTLEN_AUTO || salt == RSA_PSS_SALTLEN_MAX)
-        salt = longest;
-    return salt >= 0 && salt <= longest ? salt : -1;
-}
-
-/* XORs MGF1(|seed|) onto |mask| (RFC 8017, B.2.1). */
-static bool apply_mgf1(const EVP_MD *md, const unsigned char *seed, size_t seed_size, unsigned char *mask,
-                       size_t size)
-{
-    g_autoptr(EVP_MD_CTX) hash = EVP_MD_CTX_new();
-    size_t step = (size_t)EVP_MD_get_size(md);
-    for (size_t at = 0, count = 0; at < size; at += step, count++) {
-        unsigned char counter[4] = {0, 0, (unsigned char)(count >> 8), (unsigned char)count};
-        unsigned char block[EVP_MAX_MD_SIZE];
-        if (!hash || !EVP_DigestInit_ex2(hash, md, NULL) || !EVP_DigestUpdate(hash, seed, seed_size) ||
-            !EVP_DigestUpdate(hash, counter, sizeof counter) || !EVP_DigestFinal_ex(hash, block, NULL))
-            return false;
-        for (size_t i = 0; i < step && at + i < size; i++)
-            mask[at + i] ^= block[i];
-    }
-    return true;
-}
-
-/* EMSA-PSS-ENCODE (RFC 8017, 9.1.1) into |block|, as long as the modulus. */
-static int pss_block(const Signature *signature, const unsigned char *digest, unsigned char *block)
-{
-    static const unsigned char zeros[8];
-    char mgf1_name[80];
-    int digest_size = signature->digest ? EVP_MD_get_size(signature->digest) : 0;
-    int salt_size = digest_size > 0 ? pss_salt_size(signature, digest_size) : -1;
-    if (salt_size < 0 ||
-        EVP_PKEY_CTX_get_rsa_mgf1_md_name(signature->settings, mgf1_name, sizeof mgf1_name) <= 0)
-        return fail("PSS: no digest, or key too short for digest and salt");
-    g_autoptr(EVP_MD) mgf1 = EVP_MD_fetch(NULL, mgf1_name, NULL);
-    g_autoptr(EVP_MD_CTX) hash = EVP_MD_CTX_new();
-    if (!mgf1 || !hash)
-        return 0;
-
-    int bits = EVP_PKEY_get_bits(signature->key->at.public_key) - 1;
-    size_t encoded_size = (size_t)(bits + 7) / 8;
-    unsigned char *encoded = block + signature->key->size - encoded_size;
-    size_t masked_size = encoded_size - (size_t)digest_size - 1;
-    unsigned char *hashed = encoded + masked_size;
-    unsigned char *salt = hashed - salt_size;
-    memset(block, 0, signature->key->size);
-    salt[-1] = 1;
-    if ((salt_size > 0 && RAND_bytes(salt, salt_size) <= 0) ||
-        !EVP_DigestInit_ex2(hash, signature->digest, NULL) || !EVP_DigestUpdate(hash, zeros, sizeof zeros) ||
-        !EVP_DigestUpdate(hash, digest, (size_t)digest_size) ||
-        !EVP_DigestUpdate(hash, salt, (size_t)salt_size) || !EVP_DigestFinal_ex(hash, hashed, NULL) ||
-        !apply_mgf1(mgf1, hashed, (size_t)digest_size, encoded, masked_size))
-        return 0;
-    encoded[0] &= (unsigned char)(0xff >> (8 * (int)encoded_size - bits));
-    encoded[encoded_size - 1] = 0xbc;
-    return 1;
-}
-
-/* EMSA-PKCS1-v1_5-ENCODE (RFC 8017, 9.2). Without a digest the caller brings the DigestInfo. */
-static int pkcs1_block(const Signature *signature, const unsigned char *input, size_t input_size,
-                       unsigned char *block)
-{
-    size_t size = signature->key->size;
-    g_autoptr(X509_SIG) digest_info = X509_SIG_new();
-    unsigned char der[EVP_MAX_MD_SIZE + 64];
-    if (signature->digest) {
-        X509_ALGOR *algorithm;
-        ASN1_OCTET_STRING *octets;
-        unsigned char *at = der;
-        X509_SIG_getm(digest_info, &algorithm, &octets);
-        if (input_size > EVP_MAX_MD_SIZE ||
-            !X509_ALGOR_set0(algorithm, OBJ_nid2obj(EVP_MD_get_type(signature->digest)), V_ASN1_NULL, NULL) ||
-            !ASN1_OCTET_STRING_set(octets, input, (int)input_size) ||
-            i2d_X509_SIG(digest_info, NULL) > (int)sizeof der)
-            return fail("the digest can't be put into a DigestInfo");
-        input_size = (size_t)i2d_X509_SIG(digest_info, &at);
-        input = der;
-    }
-    if (size < 11 || input_size > size - 11)
-        return fail("%zu bytes are too many for this RSA key", input_size);
-    memset(block, 0xff, size);
-    block[0] = 0;
-    block[1] = 1;
-    block[size - input_size - 1] = 0;
-    memcpy(block + size - input_size, input, input_size);
-    return 1;
-}
-
-static int rsa_block(const Signature *signature, const unsigned char *input, size_t input_size,
-                     unsigned char *block)
-{
+    const KeyScheme *scheme = &signature->key->scheme;
+    char mgf1[80];
     int padding = 0;
     if (EVP_PKEY_CTX_get_rsa_padding(signature->settings, &padding) <= 0)
-        return 0;
-    if (padding == RSA_PKCS1_PADDING)
-        return pkcs1_block(signature, input, input_size, block);
-    if (padding == RSA_PKCS1_PSS_PADDING)
-        return pss_block(signature, input, block);
-    return fail("this RSA padding is not supported");
+        return false;
+    if (!scheme->pss)
+        return padding == RSA_PKCS1_PADDING;
+    return padding == RSA_PKCS1_PSS_PADDING &&
+           rsa_padding_salt_size(signature->settings, signature->key->at.public_key, signature->digest) ==
+               EVP_MD_get_size(signature->digest) &&
+           EVP_PKEY_CTX_get_rsa_mgf1_md_name(signature->settings, mgf1, sizeof mgf1) > 0 &&
+           EVP_MD_is_a(signature->digest, mgf1);
 }
 
 /* The one way to the callback. |output| NULL asks for the room that is needed. */
@@ -409,6 +359,7 @@ static int make_signature(void *data, unsigned char *output, size_t *size, size_
                                                      KEY_OPERATION_EDDSA_MESSAGE};
     const Signature *signature = data;
     const Key *key = signature->key;
+    KeyOperation operation = key ? operations[key->kind] : KEY_OPERATION_RSA_BLOCK;
     unsigned char block[RSA_BLOCK_MAX];
     if (!key)
         return fail("no key");
@@ -420,14 +371,20 @@ static int make_signature(void *data, unsigned char *output, size_t *size, size_
         return fail("a signature of this key needs %zu bytes", key->size);
     if (signature->digest && input_size != (size_t)EVP_MD_get_size(signature->digest))
         return fail("the digest has %zu bytes instead of %d", input_size, EVP_MD_get_size(signature->digest));
-    if (key->kind == KIND_RSA) {
-        if (!rsa_block(signature, input, input_size, block))
+    if (key->kind == KIND_RSA && key->bound_digest) {
+        if (!padding_is_bound(signature))
+            return fail("this key signs with %s and %s padding only", key->scheme.digest,
+                        key->scheme.pss ? "PSS" : "PKCS #1 v1.5");
+        operation = KEY_OPERATION_RSA_DIGEST;
+    } else if (key->kind == KIND_RSA) {
+        if (!rsa_padding_block(signature->settings, key->at.public_key, signature->digest, input, input_size,
+                               block, key->size))
             return 0;
         input = block;
         input_size = key->size;
     }
     size_t made = room;
-    if (!key->at.sign(key->at.userdata, operations[key->kind], input, input_size, output, &made))
+    if (!key->at.sign(key->at.userdata, operation, input, input_size, output, &made))
         return ERR_peek_last_error() ? 0 : fail("the token did not sign");
     if (made == 0 || made > key->size || (key->kind != KIND_EC && made != key->size)) {
         OPENSSL_cleanse(output, room);
@@ -605,9 +562,29 @@ static OSSL_LIB_CTX *provider_context(void)
     return context;
 }
 
+static GPrivate limits = G_PRIVATE_INIT(NULL);
+
+void key_provider_limit(const KeyLimits *given)
+{
+    g_private_set(&limits, (void *)given);
+}
+
+const KeyLimits *key_provider_limits(void)
+{
+    static const KeyLimits none = {G_MAXINT64, NULL};
+    const KeyLimits *given = g_private_get(&limits);
+    return given ? given : &none;
+}
+
 EVP_PKEY *key_provider_key(EVP_PKEY *public_key, KeySignFunc sign, void *userdata, void (*release)(void *))
 {
-    KeyRequest request = {public_key, sign, userdata, release};
+    return key_provider_bound_key(public_key, NULL, sign, userdata, release);
+}
+
+EVP_PKEY *key_provider_bound_key(EVP_PKEY *public_key, const KeyScheme *scheme, KeySignFunc sign,
+                                 void *userdata, void (*release)(void *))
+{
+    KeyRequest request = {public_key, scheme, sign, userdata, release};
     void *pointer = &request;
     OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_ptr(PARAM_KEY, &pointer, sizeof request),
                            OSSL_PARAM_construct_end()};

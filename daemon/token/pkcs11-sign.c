@@ -114,6 +114,8 @@ static bool sign(void *data, KeyOperation operation, const unsigned char *input,
         return sign_ecdsa(data, input, input_size, signature, size);
     case KEY_OPERATION_EDDSA_MESSAGE:
         return sign_raw(data, CKM_EDDSA, input, input_size, signature, size);
+    case KEY_OPERATION_RSA_DIGEST:
+        break; /* of bound keys, which these are not */
     }
     g_return_val_if_reached(false);
 }

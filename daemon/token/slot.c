@@ -188,6 +188,7 @@ typedef struct KeyUse {
     Slot *slot; /* for the main thread only */
     Driver *driver;
     char *name;
+    gint64 deadline;
     SlotKeyFunc work;
     void *data;
     GDestroyNotify free_data;
@@ -215,7 +216,10 @@ static bool key_use_run(void *data, GCancellable *cancelled, GError **error)
         return false;
     g_autoptr(GError) failure = NULL;
     g_autoptr(GError) earlier = key_provider_take_explanation();
+    const KeyLimits limits = {use->deadline, cancelled};
+    key_provider_limit(&limits);
     bool done = use->work(key, use->data, &failure);
+    key_provider_limit(NULL);
     backend->class->close_key(backend, key);
     /* Where the token refused, its own words and code say more than what OpenSSL made of it. */
     g_autoptr(GError) explanation = key_provider_take_explanation();
@@ -252,6 +256,7 @@ bool slot_use_key(Slot *slot, SlotKeyFunc work, void *data, GDestroyNotify free_
     *use = (KeyUse){.slot = slot_ref(slot),
                     .driver = driver_ref(slot->token->driver),
                     .name = g_strdup(slot->info->name),
+                    .deadline = deadline,
                     .work = work,
                     .data = data,
                     .free_data = free_data,

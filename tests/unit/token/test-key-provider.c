@@ -250,6 +250,119 @@ static void test_the_private_key_does_not_leave(void)
     g_assert_cmpint(EVP_PKEY_eq(key, other), !=, 1);
 }
 
+/* A token that pads by itself: it is handed digests of one kind only. */
+typedef struct PaddingToken {
+    EVP_PKEY *key;
+    const EVP_MD *digest;
+    bool pss;
+    gint calls; /* atomic */
+} PaddingToken;
+
+static bool padding_sign(void *data, KeyOperation operation, const unsigned char *input, size_t input_size,
+                         unsigned char *signature, size_t *size)
+{
+    PaddingToken *token = data;
+    bool rsa = EVP_PKEY_is_a(token->key, "RSA");
+    g_atomic_int_inc(&token->calls);
+    g_assert_cmpint(operation, ==, rsa ? KEY_OPERATION_RSA_DIGEST : KEY_OPERATION_ECDSA_DIGEST);
+    g_assert_cmpuint(input_size, ==, (size_t)EVP_MD_get_size(token->digest));
+    g_autoptr(EVP_PKEY_CTX) signer = EVP_PKEY_CTX_new_from_pkey(NULL, token->key, NULL);
+    return EVP_PKEY_sign_init(signer) > 0 && EVP_PKEY_CTX_set_signature_md(signer, token->digest) > 0 &&
+           (!token->pss || (EVP_PKEY_CTX_set_rsa_padding(signer, RSA_PKCS1_PSS_PADDING) > 0 &&
+                            EVP_PKEY_CTX_set_rsa_pss_saltlen(signer, RSA_PSS_SALTLEN_DIGEST) > 0)) &&
+           EVP_PKEY_sign(signer, signature, size, input, input_size) > 0;
+}
+
+static const struct {
+    const char *type;
+    const char *digest;
+    bool pss;
+} bound[] = {
+    {"p256", "SHA256", false},    {"p384", "SHA384", false},    {"p521", "SHA512", false},
+    {"rsa2048", "SHA256", false}, {"rsa3072", "SHA512", false}, {"rsa2048", "SHA256", true},
+    {"rsa3072", "SHA512", true},
+};
+
+static EVP_PKEY *bound_key(PaddingToken *token, gsize i)
+{
+    *token = (PaddingToken){
+        .key = test_key(bound[i].type), .digest = EVP_get_digestbyname(bound[i].digest), .pss = bound[i].pss};
+    const KeyScheme scheme = {bound[i].digest, bound[i].pss};
+    EVP_PKEY *key = key_provider_bound_key(token->key, &scheme, padding_sign, token, NULL);
+    g_assert_nonnull(key);
+    return key;
+}
+
+static void test_a_bound_key_names_its_digest_and_signs_with_no_other(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(bound); i++) {
+        PaddingToken token;
+        g_autoptr(EVP_PKEY) key = bound_key(&token, i);
+        char name[80];
+        g_assert_cmpint(EVP_PKEY_get_default_digest_name(key, name, sizeof name), ==, 2);
+        g_assert_true(EVP_MD_is_a(token.digest, name));
+
+        const EVP_MD *other = EVP_MD_is_a(token.digest, "SHA384") ? EVP_sha256() : EVP_sha384();
+        g_autoptr(X509) certificate = test_ca("Bound", token.key);
+        g_assert_cmpint(X509_sign(certificate, key, other), <=, 0);
+        g_assert_cmpint(token.calls, ==, 0);
+        ERR_clear_error();
+    }
+}
+
+static void test_a_bound_key_signs_certificates_and_cms(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(bound); i++) {
+        PaddingToken token;
+        g_autoptr(EVP_PKEY) key = bound_key(&token, i);
+        g_autoptr(X509) certificate = test_ca("Bound", token.key);
+        g_assert_cmpint(X509_sign(certificate, key, token.digest), >, 0);
+        g_assert_cmpint(X509_verify(certificate, token.key), ==, 1);
+        g_assert_cmpint(X509_get_signature_nid(certificate) == NID_rsassaPss, ==, bound[i].pss);
+
+        g_autoptr(BIO) content = BIO_new_mem_buf("content", 7);
+        unsigned int flags = CMS_BINARY | CMS_PARTIAL;
+        g_autoptr(CMS_ContentInfo) cms = CMS_sign(NULL, NULL, NULL, NULL, flags);
+        g_assert_nonnull(CMS_add1_signer(cms, certificate, key, token.digest, flags | CMS_KEY_PARAM));
+        g_assert_cmpint(CMS_final(cms, content, NULL, flags), ==, 1);
+        g_assert_cmpint(token.calls, ==, 2);
+
+        g_autofree char *directory = test_directory();
+        g_autofree char *pem = test_certificate_pem(certificate);
+        g_autofree char *ca = test_write(directory, "certificate.pem", pem);
+        g_autofree char *message = g_build_filename(directory, "message.pem", NULL);
+        g_autoptr(BIO) out = BIO_new_file(message, "w");
+        g_assert_cmpint(PEM_write_bio_CMS_stream(out, cms, NULL, 0), ==, 1);
+        g_clear_pointer(&out, BIO_free);
+        g_autofree char *verified = TEST_RUN("openssl", "cms", "-verify", "-inform", "PEM", "-in", message,
+                                             "-CAfile", ca, "-purpose", "any");
+        g_assert_nonnull(strstr(verified, "content"));
+    }
+}
+
+static void test_a_bound_keys_padding_can_not_be_changed(void)
+{
+    for (gsize i = 3; i < G_N_ELEMENTS(bound); i++) {
+        PaddingToken token;
+        g_autoptr(EVP_PKEY) key = bound_key(&token, i);
+        int paddings[] = {RSA_PKCS1_PADDING, RSA_PKCS1_PSS_PADDING};
+        for (int j = 0; j < 2; j++) {
+            g_autoptr(EVP_MD_CTX) signer = EVP_MD_CTX_new();
+            EVP_PKEY_CTX *settings = NULL;
+            unsigned char signature[512];
+            size_t size = sizeof signature;
+            g_assert_cmpint(EVP_DigestSignInit(signer, &settings, token.digest, NULL, key), >, 0);
+            g_assert_cmpint(EVP_PKEY_CTX_set_rsa_padding(settings, paddings[j]), >, 0);
+            if (paddings[j] == RSA_PKCS1_PSS_PADDING)
+                g_assert_cmpint(EVP_PKEY_CTX_set_rsa_pss_saltlen(settings, RSA_PSS_SALTLEN_DIGEST), >, 0);
+            int made = EVP_DigestSign(signer, signature, &size, (const unsigned char *)"x", 1);
+            g_assert_cmpint(made > 0, ==, (paddings[j] == RSA_PKCS1_PSS_PADDING) == bound[i].pss);
+            ERR_clear_error();
+        }
+        g_assert_cmpint(token.calls, ==, 1);
+    }
+}
+
 static gpointer sign_many(gpointer data)
 {
     EVP_PKEY *key = data;
@@ -293,6 +406,12 @@ int main(int argc, char **argv)
     g_test_add_func("/key-provider/a-signature-of-impossible-length-is-refused",
                     test_a_signature_of_impossible_length_is_refused);
     g_test_add_func("/key-provider/the-private-key-does-not-leave", test_the_private_key_does_not_leave);
+    g_test_add_func("/key-provider/a-bound-key-names-its-digest-and-signs-with-no-other",
+                    test_a_bound_key_names_its_digest_and_signs_with_no_other);
+    g_test_add_func("/key-provider/a-bound-key-signs-certificates-and-cms",
+                    test_a_bound_key_signs_certificates_and_cms);
+    g_test_add_func("/key-provider/a-bound-keys-padding-can-not-be-changed",
+                    test_a_bound_keys_padding_can_not_be_changed);
     g_test_add_func("/key-provider/threads-share-one-key", test_threads_share_one_key);
     return g_test_run();
 }
