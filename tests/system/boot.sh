@@ -74,8 +74,9 @@ mkdir -p /run/systemd/nspawn # what systemd-nspawn keeps there goes away with us
 mount -t tmpfs -o mode=755 boot /run/systemd/nspawn
 mkdir "$place"/{upper,work,root}
 root=$place/root
-[ -z "$over" ] || cp -a "$over/." "$place/upper" # as a lower layer of its own it must not lie below /
 mount -t overlay -o "lowerdir=/,upperdir=$place/upper,workdir=$place/work" boot "$root"
+# Unpacked and not mounted as a layer: /lib of the tree goes where the symbolic link /lib leads.
+[ -z "$over" ] || tar -C "$over" -c . | tar -C "$root" -x --keep-directory-symlink
 
 # A boot that is the same everywhere: an identity of its own, no questions, no units that wait for a network or a terminal,
 # nothing done at the boot for what was installed since the last one: the command meets the tree like a running machine.
