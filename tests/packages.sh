@@ -5,7 +5,7 @@
 packages_build=(
     gcc libc6-dev meson ninja-build pkg-config
     libsystemd-dev libglib2.0-dev libssl-dev libsoup-3.0-dev libjson-glib-dev libp11-dev libp11-kit-dev
-    libsqlite3-dev zlib1g-dev libsmartcols-dev libpcsclite-dev scdoc
+    libsqlite3-dev zlib1g-dev libsmartcols-dev libpcsclite-dev libudev-dev scdoc
 )
 # To run the quickstart: a token, a bus, TLS for GLib, the judge.
 packages_run=(softhsm2 dbus-daemon glib-networking openssl)
@@ -15,6 +15,7 @@ packages_test=(
     git python3 man-db libxml2-utils shellcheck clang-format bash-completion zsh fish
     systemd systemd-sysv systemd-container libpam-systemd libnss-systemd dbus polkitd passwd
     pcscd vsmartcard-vpcd opensc yubico-piv-tool ykcs11
+    udev umockdev libumockdev-dev
 )
 
 # Runs "$@" and shows what it said only when it fails.

@@ -22,6 +22,8 @@ forbid "a transport never sees a key or a decrypted message" 'openssl|"daemon/(c
     daemon/link/transport.h daemon/link/transport.c daemon/link/websocket*.c daemon/link/frame.[ch] daemon/link/outbox.[ch] daemon/link/backoff.[ch]
 forbid "only daemon.c starts the bus" '"(dbus|polkit)/' $(ls daemon/*.[ch] daemon/*/*.[ch] | grep -v '^daemon/daemon.c$')
 forbid "only the manager knows where tokens come from" '"daemon/token/(pkcs11|fake|yubikey)' daemon/link daemon/ca dbus polkit cli $(ls daemon/*.[ch] | grep -vE 'daemon/manager(-acts)?\.c')
+forbid "udev knows nobody" '"(daemon|dbus|polkit|cli)/' udev
+forbid "only the manager knows udev" '"udev/' $(ls daemon/*.[ch] daemon/*/*.[ch] dbus/*.[ch] | grep -v '^daemon/manager.c$')
 forbid "polkit knows the bus only" '"daemon/' polkit
 forbid "the stand-in shares no code with what it judges" '"(daemon|dbus|polkit|cli)/' tests/platform tests/virtual-yubikey tests/google-kms
 exit $status
