@@ -87,6 +87,7 @@ static void on_token_changed(Token *token, void *userdata)
 {
     Manager *self = userdata;
     log_refused_pin(self, token);
+    authority_set_go_on(self->authorities);
     if (token_state(token) == TOKEN_STATE_READY)
         retry_authorities(self, token);
     if (self->events.token_changed)

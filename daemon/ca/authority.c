@@ -3,33 +3,10 @@
 /* The set keeps, for each slot, the authority that it belongs to; an authority keeps its slots. Both follow
  * authority_set_update, which is told about slots again and again and works out what is different. */
 
-#include "daemon/ca/authority.h"
+#include "daemon/ca/authority-private.h"
 #include "daemon/ca/name.h"
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
-
-struct Authority {
-    guint references;
-    AuthoritySet *set; /* NULL: it outlived the set */
-    X509 *certificate;
-    char *serial;
-    char *thumbprint;
-    char *subject;
-    GPtrArray *slots; /* Slot, referenced */
-    AuthorityLink link;
-    char *link_message;
-    gint64 next_attempt;
-    guint64 signatures;
-    guint64 denied;
-    gint64 last_signature;
-};
-
-struct AuthoritySet {
-    AuthorityEvents events;
-    GHashTable *authorities; /* thumbprint → Authority, referenced */
-    GPtrArray *ordered;      /* the same, by thumbprint */
-    GHashTable *of_slot;     /* Slot → Authority, neither referenced: the authority holds the slot */
-};
 
 /* --- which slots make an authority ------------------------------------------------------------------- */
 
@@ -127,8 +104,11 @@ void authority_set_free(AuthoritySet *set)
     GHashTableIter iterator;
     gpointer authority;
     g_hash_table_iter_init(&iterator, set->authorities);
-    while (g_hash_table_iter_next(&iterator, NULL, &authority))
+    while (g_hash_table_iter_next(&iterator, NULL, &authority)) {
+        authority_stop_waiting(authority);
         ((Authority *)authority)->set = NULL;
+    }
+    authority_set_stop_waiting(set);
     g_hash_table_unref(set->of_slot);
     g_ptr_array_unref(set->ordered);
     g_hash_table_unref(set->authorities);
@@ -142,8 +122,10 @@ static void leave(AuthoritySet *set, Authority *member, Slot *slot)
     g_ptr_array_remove(authority->slots, slot);
     if (authority->slots->len > 0) {
         report_changed(authority);
+        authority_set_go_on(set);
         return;
     }
+    authority_stop_waiting(authority);
     g_ptr_array_remove(set->ordered, authority);
     g_hash_table_remove(set->authorities, authority->thumbprint);
     if (set->events.removed)
@@ -170,6 +152,7 @@ static void join(AuthoritySet *set, X509 *certificate, const char *thumbprint, S
     }
     g_ptr_array_add(authority->slots, slot_ref(slot));
     g_hash_table_insert(set->of_slot, slot, authority);
+    authority_set_go_on(set);
     if (!is_new)
         report_changed(authority);
     else if (set->events.added)

@@ -46,11 +46,31 @@ const char *authority_thumbprint(const Authority *authority);
 const char *authority_subject(const Authority *authority);
 GPtrArray *authority_slots(const Authority *authority); /* Slot, transfer none; empty once removed */
 
-/* As slot_use_key, on the slot whose token has the shortest queue; on another one where that token goes away
- * meanwhile, so |work| may run again after it failed, never twice at the same time. */
-bool authority_use_key(Authority *authority, SlotKeyFunc work, void *data, GDestroyNotify free_data,
-                       gint64 deadline, GCancellable *cancellable, DoneFunc done, void *userdata,
-                       GError **error);
+/* One thing to be done with an authority's key. */
+typedef struct AuthorityWork {
+    SlotKeyFunc run; /* on the token's thread, once or never */
+    void *data;
+    GDestroyNotify free_data; /* on the main thread, when the thread has let go; may be NULL */
+    gint64 begin_by;          /* µs of g_get_monotonic_time(): not begun by then is CANCELLED */
+    gint64 end_by;            /* begun, and not over by then, is TIMED_OUT */
+    bool first;               /* before everything that waits */
+    GPtrArray *tried;         /* Slot, referenced; or NULL. They get no turn; a slot that failed is added */
+    DoneFunc done;
+    void *userdata;
+} AuthorityWork;
+
+/* Runs |work| with the key of |authority|, in the order of the calls, on the slot whose token has the
+ * shortest queue. Authorities that share a token take turns. Work that has not begun on a token which goes
+ * away, or does not get to it, has its turn on another one; what had begun ends with the token's error, and
+ * whoever wants it done elsewhere says so with |tried|. |done| never runs from inside this call. False, with
+ * the data freed and |done| not called, where no token with the key takes work. */
+bool authority_use_key(Authority *authority, const AuthorityWork *work, GError **error);
+/* How much waits for a token. */
+guint authority_waiting(const Authority *authority);
+/* A token changed its state: what waits looks again, soon. */
+void authority_set_go_on(AuthoritySet *set);
+/* A token with its key takes work now. */
+bool authority_is_served(const Authority *authority);
 
 /* What the link says about it; each setter reports `changed` where something did. |next_attempt| in µs since
  * the epoch, 0 = none. */

@@ -27,6 +27,8 @@ struct ChannelKey {
     X509 *certificate; /* NULL before the first */
     GArray *waiting;   /* Waiter */
     guint handing_out; /* idle source */
+    GPtrArray *tried;  /* Slot: could not sign it this time */
+    GError *failure;   /* of the first of them */
     bool issuing;
 };
 
@@ -45,6 +47,7 @@ ChannelKey *channel_key_new(Authority *authority, EVP_PKEY *key)
     EVP_PKEY_up_ref(key);
     self->key = key;
     self->waiting = g_array_new(FALSE, FALSE, sizeof(Waiter));
+    self->tried = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);
     return self;
 }
 
@@ -60,6 +63,8 @@ static void clear(void *data)
     EVP_PKEY_free(self->key);
     X509_free(self->certificate);
     g_array_unref(self->waiting);
+    g_ptr_array_unref(self->tried);
+    g_clear_error(&self->failure);
 }
 
 void channel_key_unref(ChannelKey *self)
@@ -115,30 +120,37 @@ static void issue_job_free(void *data)
 typedef struct Issue {
     ChannelKey *key; /* a reference */
     IssueJob *job;   /* the worker's */
-    GError *refusal; /* the token did not even take the job */
 } Issue;
 
+static bool issue_on_next(ChannelKey *self, GError **error);
+
+static void end_issue(ChannelKey *self)
+{
+    g_autoptr(GError) failure = g_steal_pointer(&self->failure);
+    self->issuing = false;
+    hand_out(self, failure);
+}
+
+/* Where several tokens hold the key, one that fails does not keep the authority from being connected. */
 static void on_issued(const GError *error, void *userdata)
 {
     g_autofree Issue *issue = userdata;
     g_autoptr(ChannelKey) self = issue->key;
-    self->issuing = false;
-    if (!error) {
+    if (error) {
+        if (!self->failure)
+            self->failure = g_error_copy(error);
+        if (issue_on_next(self, NULL))
+            return;
+    } else {
         X509_free(self->certificate);
         self->certificate = g_steal_pointer(&issue->job->certificate);
+        g_clear_error(&self->failure);
     }
-    hand_out(self, error);
+    end_issue(self);
 }
 
-static gboolean on_refused(void *userdata)
-{
-    Issue *issue = userdata;
-    g_autoptr(GError) refusal = issue->refusal;
-    on_issued(refusal, issue);
-    return G_SOURCE_REMOVE;
-}
-
-static void start_issue(ChannelKey *self)
+/* False: no token takes it that has not been tried. */
+static bool issue_on_next(ChannelKey *self, GError **error)
 {
     IssueJob *job = g_new0(IssueJob, 1);
     X509_up_ref(authority_certificate(self->authority));
@@ -147,11 +159,39 @@ static void start_issue(ChannelKey *self)
     job->channel_key = self->key;
 
     Issue *issue = g_new0(Issue, 1);
-    *issue = (Issue){channel_key_ref(self), job, NULL};
+    *issue = (Issue){channel_key_ref(self), job};
+    const AuthorityWork work = {
+        .run = run_issue,
+        .data = job,
+        .free_data = issue_job_free,
+        .begin_by = WORKER_NO_DEADLINE,
+        .end_by = g_get_monotonic_time() + ISSUE_LIMIT_US,
+        .first = true, /* without it, nothing that waits can be answered */
+        .tried = self->tried,
+        .done = on_issued,
+        .userdata = issue,
+    };
+    if (authority_use_key(self->authority, &work, error))
+        return true;
+    channel_key_unref(issue->key);
+    g_free(issue);
+    return false;
+}
+
+static gboolean on_refused(void *userdata)
+{
+    g_autoptr(ChannelKey) self = userdata;
+    self->handing_out = 0;
+    end_issue(self);
+    return G_SOURCE_REMOVE;
+}
+
+static void start_issue(ChannelKey *self)
+{
     self->issuing = true;
-    if (!authority_use_key(self->authority, run_issue, job, issue_job_free,
-                           g_get_monotonic_time() + ISSUE_LIMIT_US, NULL, on_issued, issue, &issue->refusal))
-        g_idle_add_full(G_PRIORITY_DEFAULT, on_refused, issue, NULL);
+    g_ptr_array_set_size(self->tried, 0);
+    if (!issue_on_next(self, &self->failure))
+        self->handing_out = g_idle_add_full(G_PRIORITY_DEFAULT, on_refused, channel_key_ref(self), NULL);
 }
 
 static gboolean on_hand_out(void *userdata)

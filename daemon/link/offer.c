@@ -72,6 +72,11 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
         finish(offer); /* another agent may serve it */
         return;
     }
+    if (!authority_is_served(channel->authority)) {
+        log_debug("No offer for %s: no token with its key takes work", authority_subject(channel->authority));
+        finish(offer);
+        return;
+    }
     seal(channel->link->crypto, channel->key,
          wire_offer_content(identity_uuid(channel->link->identity), channel->caindex, siguuid), NULL,
          wire_offer(offer->message->publisher, siguuid), offer->cancellable, on_sealed, offer);

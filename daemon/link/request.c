@@ -39,11 +39,12 @@ struct Request {
     X509 *platform; /* who signed the request: recipient of the answer */
     gint64 signing_time;
     guint8 digest[32];
-    JsonObject *content;        /* until prepared */
+    JsonObject *content;        /* until prepared; where several tokens have the key, until signed */
     struct PrepareJob *prepare; /* the worker's, while there is one */
     Signing *prepared;          /* intended, not at the token yet */
     struct SignJob *sign;       /* the worker's, while there is one */
     Signing *signing;           /* signed */
+    GPtrArray *tried;           /* Slot: could not sign it */
     bool in_flight;             /* the journal keeps copies away until we release it */
     bool shortened;             /* the answer was too large and was replaced */
 };
@@ -60,6 +61,7 @@ static void finish(Request *request)
     g_object_unref(request->cancellable);
     g_clear_object(&request->delivery);
     g_clear_pointer(&request->content, json_object_unref);
+    g_ptr_array_unref(request->tried);
     signing_free(request->prepared);
     signing_free(request->signing);
     X509_free(request->platform);
@@ -238,16 +240,13 @@ static void on_delivered(const GError *error, void *userdata)
 
 typedef struct SignJob {
     Signing *signing;
-    gint64 deadline; /* to be started; what was started is finished */
 } SignJob;
+
+static void prepare(Request *request, const char *intent);
 
 static bool run_sign(EVP_PKEY *key, void *data, GError **error)
 {
     SignJob *job = data;
-    if (g_get_monotonic_time() > job->deadline) {
-        g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED, "It waited longer than its ttl");
-        return false;
-    }
     return signing_sign(job->signing, key, error);
 }
 
@@ -256,6 +255,21 @@ static void sign_job_free(void *data)
     SignJob *job = data;
     signing_free(job->signing);
     g_free(job);
+}
+
+/* The token failed or went away with the request in hand: another one with the key does it, with the same
+ * serial number and dates. What the first one may have made is lost with it. */
+static bool sign_elsewhere(Request *request, const SignJob *failed, const GError *error)
+{
+    GPtrArray *slots = authority_slots(request->authority);
+    bool others = false;
+    for (guint i = 0; i < slots->len; i++)
+        others = others || !g_ptr_array_find(request->tried, g_ptr_array_index(slots, i), NULL);
+    if (!others || !request->content || g_get_monotonic_time() > request->deadline)
+        return false;
+    log_notice("A token could not sign request %s, another one tries: %s", request->siguuid, error->message);
+    prepare(request, signing_intent(failed->signing));
+    return true;
 }
 
 static void on_signed(const GError *error, void *userdata)
@@ -267,8 +281,10 @@ static void on_signed(const GError *error, void *userdata)
     if (!request->channel && (error || signing_is_delivered(request->signing))) {
         finish(request);
     } else if (error && g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED)) {
-        drop(request, error->message);
+        drop(request, "It waited longer than its ttl");
     } else if (error) {
+        if (sign_elsewhere(request, job, error))
+            return;
         log_warning("The signature for request %s failed: %s", request->siguuid, error->message);
         refuse(request, request_token_error_text(error));
     } else if (signing_is_delivered(request->signing)) {
@@ -286,12 +302,20 @@ static void sign(void *userdata)
     Request *request = userdata;
     SignJob *job = g_new0(SignJob, 1);
     job->signing = g_steal_pointer(&request->prepared);
-    job->deadline = request->deadline;
     request->sign = job;
     g_autoptr(GError) error = NULL;
-    gint64 limit = MAX(request->deadline, g_get_monotonic_time()) + SIGN_LIMIT_US;
-    if (!authority_use_key(request->authority, run_sign, job, sign_job_free, limit, NULL, on_signed, request,
-                           &error)) {
+    const AuthorityWork work = {
+        .run = run_sign,
+        .data = job,
+        .free_data = sign_job_free,
+        .begin_by = request->deadline,
+        .end_by = MAX(request->deadline, g_get_monotonic_time()) + SIGN_LIMIT_US,
+        .first = request->tried->len > 0,
+        .tried = request->tried,
+        .done = on_signed,
+        .userdata = request,
+    };
+    if (!authority_use_key(request->authority, &work, &error)) {
         request->sign = NULL;
         log_warning("Request %s can't be signed: %s", request->siguuid, error->message);
         refuse(request, request_token_error_text(error));
@@ -358,7 +382,9 @@ static void on_prepared(const GError *error, void *userdata)
         return;
     }
     request->prepared = g_steal_pointer(&job->signing);
-    if (job->intent)
+    if (request->tried->len > 0)
+        sign(request);
+    else if (job->intent)
         lane_proceed(request->place, sign, request);
     else
         journal_intend(request->journal, authority_thumbprint(request->authority), request->siguuid,
@@ -370,7 +396,9 @@ static void prepare(Request *request, const char *intent)
 {
     PrepareJob *job = g_new0(PrepareJob, 1);
     job->kind = g_strdup(request->kind);
-    job->content = g_steal_pointer(&request->content);
+    job->content = json_object_ref(request->content);
+    if (authority_slots(request->authority)->len < 2)
+        g_clear_pointer(&request->content, json_object_unref);
     X509_up_ref(authority_certificate(request->authority));
     job->ca = authority_certificate(request->authority);
     job->rules.crl_rfc5280 = request->channel->link->config->crl_form == CRL_FORM_RFC5280;
@@ -535,6 +563,7 @@ Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *me
     request->deadline = deadline;
     request->cancellable = g_cancellable_new();
     request->place = lane_enter(lane);
+    request->tried = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);
     request->done = done;
     request->userdata = userdata;
     const char *kind = wire_text(message->envelope, "signtype");

@@ -11,12 +11,15 @@
 #include "daemon/token/token-private.h"
 #include <string.h>
 
+#define JUST_US (5 * G_USEC_PER_SEC)
+
 struct Slot {
     Token *token;
     guint references;
     bool listed;
     SlotInfo *info;
     guint64 signatures;
+    gint64 failed; /* when its last use failed, monotonic µs; 0: it did not */
 };
 
 Slot *slot_new(Token *token, SlotInfo *info)
@@ -137,6 +140,11 @@ const char *slot_key_type(const Slot *slot)
     return key_type_of(slot->info->public_key, &type, NULL) ? key_type_to_string(type) : "unsupported";
 }
 
+bool slot_has_just_failed(const Slot *slot)
+{
+    return slot->failed && g_get_monotonic_time() - slot->failed < JUST_US;
+}
+
 static bool is_temporary(X509 *certificate)
 {
     X509_NAME *subject = X509_get_subject_name(certificate);
@@ -232,6 +240,8 @@ static bool key_use_run(void *data, GCancellable *cancelled, GError **error)
 static void key_use_done(const GError *error, void *userdata)
 {
     KeyUse *use = userdata;
+    if (!g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED))
+        use->slot->failed = error ? g_get_monotonic_time() : 0;
     if (!error)
         use->slot->signatures++;
     else if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED) ||

@@ -38,6 +38,7 @@ const char *key_origin_to_string(KeyOrigin origin);
 const char *slot_pin_policy(const Slot *slot);   /* "" where the token has none */
 const char *slot_touch_policy(const Slot *slot); /* "" where the token has none */
 guint64 slot_signatures(const Slot *slot);       /* made since the daemon started */
+bool slot_has_just_failed(const Slot *slot);     /* its last use did, seconds ago */
 
 /* Runs |work| with the slot's private key on the token's worker: the only way to a signature. |key| may be
  * used by |work| alone and only until it returns (no X509_set_pubkey with it, which keeps a reference: that

@@ -37,8 +37,7 @@ Token *token_new(Backend *backend, const char *serial, Source *source, PinStore 
     token->driver = g_new0(Driver, 1);
     *token->driver =
         (Driver){.references = 1, .backend = backend, .serial = g_strdup(serial), .store = store};
-    guint threads = backend->class->threads ? backend->class->threads : g_get_num_processors();
-    token->worker = worker_new(serial, threads, QUEUE_LENGTH);
+    token->worker = worker_new(serial, token_threads(token), QUEUE_LENGTH);
     token->source = source;
     token->events = *events;
     token->info = token_info_new();
@@ -478,6 +477,12 @@ Slot *token_find_slot(const Token *token, const char *name)
         if (g_str_equal(slot_name(token->slots->pdata[i]), name))
             return token->slots->pdata[i];
     return NULL;
+}
+
+guint token_threads(const Token *token)
+{
+    guint threads = token->driver->backend->class->threads;
+    return threads ? threads : g_get_num_processors();
 }
 
 guint token_load(const Token *token)

@@ -70,7 +70,8 @@ const char *const *token_free_slots(const Token *token);
 const char *const *token_key_types(const Token *token);
 GPtrArray *token_slots(const Token *token);                  /* Slot, transfer none, ordered by name */
 Slot *token_find_slot(const Token *token, const char *name); /* transfer none, or NULL */
-guint token_load(const Token *token); /* jobs waiting or running: what a scheduler compares */
+guint token_load(const Token *token);    /* jobs waiting or running: what a scheduler compares */
+guint token_threads(const Token *token); /* how many of them can run at once */
 
 /* A person gives the PIN: it is tried once, kept in memory, and sealed on disk with |persist| (INVALID where
  * there is no sealing key). A PIN that was refused before is PIN_WRONG without a try. */

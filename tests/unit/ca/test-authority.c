@@ -238,8 +238,16 @@ static bool start_use(Authority *authority, Use *use, GError **error)
 {
     use->made = g_new0(Signed, 1);
     use->made->references = 2;
-    return authority_use_key(authority, sign_message, use->made, signed_unref, WORKER_NO_DEADLINE, NULL,
-                             ending_done, &use->ending, error);
+    const AuthorityWork work = {
+        .run = sign_message,
+        .data = use->made,
+        .free_data = signed_unref,
+        .begin_by = WORKER_NO_DEADLINE,
+        .end_by = WORKER_NO_DEADLINE,
+        .done = ending_done,
+        .userdata = &use->ending,
+    };
+    return authority_use_key(authority, &work, error);
 }
 
 static void finish_use(Use *use, EVP_PKEY *key)
@@ -326,7 +334,6 @@ static void test_waiting_work_moves_to_the_token_that_is_left(void)
         g_assert_true(start_use(authority, &uses[i], NULL));
     wait_for_thread(both_held, bench->tokens->source);
     fake_source_unplug(bench->tokens->source, "F1");
-    g_assert_cmpuint(token_load(slot_token(second)), >=, 7);
     fake_source_hold(bench->tokens->source, "F2", false);
     for (int i = 0; i < 8; i++) {
         while (!uses[i].ending.done)
@@ -364,6 +371,183 @@ static void test_a_token_without_its_pin_comes_last(void)
     g_assert_cmpuint(slot_signatures(open), ==, 3);
 }
 
+/* Many things for one authority, then one for another, on one token: the one is not the last. */
+static void test_authorities_take_turns(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1");
+    g_autoptr(EVP_PKEY) busy_key = test_new_key("p256");
+    g_autoptr(EVP_PKEY) modest_key = test_new_key("p256");
+    g_autoptr(X509) busy_ca = test_ca("Busy", busy_key);
+    g_autoptr(X509) modest_ca = test_ca("Modest", modest_key);
+    g_autoptr(Slot) busy_slot = slot_of(bench, "F1", busy_key, busy_ca);
+    g_autoptr(Slot) modest_slot = slot_of(bench, "F1", modest_key, modest_ca);
+    Authority *busy = authority_set_of_slot(bench->set, busy_slot);
+    Authority *modest = authority_set_of_slot(bench->set, modest_slot);
+    Use many[40] = {0};
+    g_auto(Use) one = {0};
+    fake_source_hold(bench->tokens->source, "F1", true);
+    for (gsize i = 0; i < G_N_ELEMENTS(many); i++)
+        g_assert_true(start_use(busy, &many[i], NULL));
+    g_assert_true(start_use(modest, &one, NULL));
+    g_assert_cmpuint(token_load(slot_token(busy_slot)), ==, 2);
+    g_assert_cmpuint(authority_waiting(busy), ==, 38);
+    fake_source_hold(bench->tokens->source, "F1", false);
+    finish_use(&one, modest_key);
+    g_assert_cmpuint(slot_signatures(busy_slot), <=, 4);
+    for (gsize i = 0; i < G_N_ELEMENTS(many); i++) {
+        finish_use(&many[i], busy_key);
+        use_clear(&many[i]);
+    }
+    g_assert_cmpuint(authority_waiting(busy), ==, 0);
+}
+
+typedef struct Order {
+    gint *next;
+    gint mine;
+    bool done;
+} Order;
+
+static bool take_number(EVP_PKEY *key, void *data, GError **error)
+{
+    Order *order = data;
+    order->mine = g_atomic_int_add(order->next, 1);
+    return true;
+}
+
+static void on_numbered(const GError *error, void *userdata)
+{
+    g_assert_no_error(error);
+    ((Order *)userdata)->done = true;
+}
+
+static void test_work_begins_in_order_and_what_is_first_before_it(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) slot = slot_of(bench, "F1", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, slot);
+    gint next = 0;
+    Order orders[20] = {0};
+    for (int i = 0; i < 20; i++) {
+        orders[i].next = &next;
+        const AuthorityWork work = {.run = take_number,
+                                    .data = &orders[i],
+                                    .begin_by = WORKER_NO_DEADLINE,
+                                    .end_by = WORKER_NO_DEADLINE,
+                                    .first = i == 19,
+                                    .done = on_numbered,
+                                    .userdata = &orders[i]};
+        g_assert_true(authority_use_key(authority, &work, NULL));
+    }
+    for (int i = 0; i < 20; i++)
+        test_wait(&orders[i].done, 30);
+    for (int i = 0; i < 19; i++)
+        g_assert_cmpint(orders[i].mine, ==, i < 2 ? i : i + 1);
+    g_assert_cmpint(orders[19].mine, ==, 2);
+}
+
+static void test_work_that_has_not_begun_in_time_is_not_done(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) slot = slot_of(bench, "F1", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, slot);
+    Use uses[4] = {0};
+    fake_source_hold(bench->tokens->source, "F1", true);
+    for (int i = 0; i < 4; i++) {
+        uses[i].made = g_new0(Signed, 1);
+        uses[i].made->references = 2;
+        const AuthorityWork work = {.run = sign_message,
+                                    .data = uses[i].made,
+                                    .free_data = signed_unref,
+                                    .begin_by = i == 0 ? WORKER_NO_DEADLINE : g_get_monotonic_time() + 20000,
+                                    .end_by = WORKER_NO_DEADLINE,
+                                    .done = ending_done,
+                                    .userdata = &uses[i].ending};
+        g_assert_true(authority_use_key(authority, &work, NULL));
+    }
+    for (int i = 1; i < 4; i++)
+        ending_fails(&uses[i].ending, IOTHSM_ERROR_CANCELLED);
+    fake_source_hold(bench->tokens->source, "F1", false);
+    finish_use(&uses[0], key);
+    for (int i = 0; i < 4; i++)
+        use_clear(&uses[i]);
+    g_assert_cmpuint(slot_signatures(slot), ==, 1);
+}
+
+/* A token that does not come back from one signature keeps the next one waiting for a moment only. */
+static void test_a_stuck_token_loses_what_it_has_not_begun(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) stuck = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) good = slot_of(bench, "F2", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, stuck);
+    Use uses[6] = {0};
+    fake_source_hold(bench->tokens->source, "F1", true);
+    fake_source_hold(bench->tokens->source, "F2", true);
+    for (int i = 0; i < 6; i++)
+        g_assert_true(start_use(authority, &uses[i], NULL));
+    wait_for_thread(both_held, bench->tokens->source);
+    fake_source_hold(bench->tokens->source, "F2", false);
+    guint done = 0;
+    while (done < 5) {
+        g_main_context_iteration(NULL, TRUE);
+        done = 0;
+        for (int i = 0; i < 6; i++)
+            done += uses[i].ending.done;
+    }
+    g_assert_cmpuint(slot_signatures(good), ==, 5);
+    fake_source_hold(bench->tokens->source, "F1", false);
+    for (int i = 0; i < 6; i++) {
+        finish_use(&uses[i], key);
+        use_clear(&uses[i]);
+    }
+}
+
+static void test_a_slot_that_failed_is_not_asked_again_at_once(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) first = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) second = slot_of(bench, "F2", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, first);
+    g_autoptr(GPtrArray) tried = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);
+    Signed made = {0};
+    fake_source_fail_next(bench->tokens->source, "F1", 1, IOTHSM_ERROR_FAILED);
+    fake_source_fail_next(bench->tokens->source, "F2", 1, IOTHSM_ERROR_FAILED);
+    AuthorityWork work = {.run = sign_message,
+                          .data = &made,
+                          .begin_by = WORKER_NO_DEADLINE,
+                          .end_by = WORKER_NO_DEADLINE,
+                          .tried = tried,
+                          .done = ending_done};
+    for (guint i = 0; i < 2; i++) {
+        g_auto(Ending) ending = {0};
+        work.userdata = &ending;
+        g_assert_true(authority_use_key(authority, &work, NULL));
+        ending_fails(&ending, IOTHSM_ERROR_FAILED);
+        g_assert_cmpuint(tried->len, ==, i + 1);
+    }
+    g_autoptr(GError) error = NULL;
+    g_assert_false(authority_use_key(authority, &work, &error));
+    g_assert_nonnull(error);
+    g_assert_true(slot_has_just_failed(first));
+
+    /* Both have just failed, so one of them does it; then that one is the better one. */
+    Use uses[5] = {0};
+    for (int i = 0; i < 5; i++) {
+        g_assert_true(start_use(authority, &uses[i], NULL));
+        finish_use(&uses[i], key);
+        use_clear(&uses[i]);
+    }
+    g_assert_cmpuint(MAX(slot_signatures(first), slot_signatures(second)), ==, 5);
+}
+
 /* --- what the link does: any kind of request, with a key that never leaves the token ----------------- */
 
 static bool sign_request(EVP_PKEY *key, void *signing, GError **error)
@@ -380,8 +564,15 @@ static void sign_on_token(Authority *authority, const char *signtype, const char
         signing_new(signtype, request, authority_certificate(authority), &rules, NOW, NULL, &error);
     g_assert_no_error(error);
     g_auto(Ending) ending = {0};
-    authority_use_key(authority, sign_request, signing, NULL, WORKER_NO_DEADLINE, NULL, ending_done, &ending,
-                      &error);
+    const AuthorityWork work = {
+        .run = sign_request,
+        .data = signing,
+        .begin_by = WORKER_NO_DEADLINE,
+        .end_by = WORKER_NO_DEADLINE,
+        .done = ending_done,
+        .userdata = &ending,
+    };
+    authority_use_key(authority, &work, &error);
     g_assert_no_error(error);
     ending_ok(&ending);
     *ret_text = g_strdup(signing_text(signing));
@@ -436,6 +627,15 @@ int main(int argc, char **argv)
     g_test_add_func("/authority/waiting-work-moves-to-the-token-that-is-left",
                     test_waiting_work_moves_to_the_token_that_is_left);
     g_test_add_func("/authority/a-token-without-its-pin-comes-last", test_a_token_without_its_pin_comes_last);
+    g_test_add_func("/authority/authorities-take-turns", test_authorities_take_turns);
+    g_test_add_func("/authority/work-begins-in-order-and-what-is-first-before-it",
+                    test_work_begins_in_order_and_what_is_first_before_it);
+    g_test_add_func("/authority/work-that-has-not-begun-in-time-is-not-done",
+                    test_work_that_has_not_begun_in_time_is_not_done);
+    g_test_add_func("/authority/a-stuck-token-loses-what-it-has-not-begun",
+                    test_a_stuck_token_loses_what_it_has_not_begun);
+    g_test_add_func("/authority/a-slot-that-failed-is-not-asked-again-at-once",
+                    test_a_slot_that_failed_is_not_asked_again_at_once);
     g_test_add_func("/authority/every-kind-of-request-on-a-token", test_every_kind_of_request_on_a_token);
     return g_test_run();
 }

@@ -21,6 +21,7 @@ static void on_slot_removed(Token *token, Slot *slot, void *userdata)
 static void on_token_changed(Token *token, void *userdata)
 {
     Agent *agent = userdata;
+    authority_set_go_on(agent->authorities);
     for (guint i = 0; agent->link && i < token_slots(token)->len; i++) {
         Authority *authority =
             authority_set_of_slot(agent->authorities, g_ptr_array_index(token_slots(token), i));
@@ -220,23 +221,32 @@ void agent_give_pin(Agent *agent, const char *serial, const char *pin)
     test_wait(&done, PATIENCE);
 }
 
-Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char *serial, const char *key_type,
-                           const char *common_name)
+static Slot *put(Agent *agent, const char *serial, EVP_PKEY *key, X509 *ca)
 {
     agent_wait_ready(agent, serial);
-    g_autoptr(EVP_PKEY) key = test_new_key(key_type);
     g_autofree char *pem = test_key_pem(key, NULL);
     g_autoptr(Secret) secret = secret_new(pem, strlen(pem));
-    g_autofree char *slot = NULL;
-    token_import_key(agent_token(agent, serial), "", secret, NULL, &(KeyOptions){0}, NULL, on_text, &slot);
-    test_wait_for(is_set, &slot, PATIENCE);
-
+    g_autofree char *name = NULL;
+    token_import_key(agent_token(agent, serial), "", secret, NULL, &(KeyOptions){0}, NULL, on_text, &name);
+    test_wait_for(is_set, &name, PATIENCE);
     bool done = false;
-    g_autoptr(X509) ca = test_ca(common_name, key);
-    scripted_platform_believe(platform, ca);
-    slot_write_certificate(token_find_slot(agent_token(agent, serial), slot), ca, NULL, on_done, &done);
+    Slot *slot = token_find_slot(agent_token(agent, serial), name);
+    slot_write_certificate(slot, ca, NULL, on_done, &done);
     test_wait(&done, PATIENCE);
-    return authority_set_of_slot(agent->authorities, token_find_slot(agent_token(agent, serial), slot));
+    return slot;
+}
+
+Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char *serials,
+                           const char *key_type, const char *common_name)
+{
+    g_autoptr(EVP_PKEY) key = test_new_key(key_type);
+    g_autoptr(X509) ca = test_ca(common_name, key);
+    g_auto(GStrv) words = g_strsplit(serials, " ", -1);
+    Slot *slot = NULL;
+    scripted_platform_believe(platform, ca);
+    for (char **serial = words; *serial; serial++)
+        slot = put(agent, *serial, key, ca);
+    return authority_set_of_slot(agent->authorities, slot);
 }
 
 typedef struct Wait {

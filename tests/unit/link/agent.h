@@ -28,10 +28,10 @@ Agent *agent_new(ScriptedPlatform *platform, const char *tokens);
 void agent_free(Agent *agent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Agent, agent_free)
 
-/* Puts a key and a CA certificate of |common_name| into the token; the platform believes it. Transfer none.
- */
-Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char *serial, const char *key_type,
-                           const char *common_name);
+/* Puts a key and a CA certificate of |common_name| into the token, or into each of several ("F1 F2"); the
+ * platform believes it. Transfer none. */
+Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char *serials,
+                           const char *key_type, const char *common_name);
 Token *agent_token(Agent *agent, const char *serial);
 void agent_wait_ready(Agent *agent, const char *serial);
 void agent_give_pin(Agent *agent, const char *serial, const char *pin);

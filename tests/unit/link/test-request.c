@@ -33,7 +33,8 @@ static void open_scene_with(Scene *scene, const char *tokens, const Config *chan
         scene->agent->config.default_ttl = changes->default_ttl;
     if (changes->inflated_size)
         scene->agent->config.inflated_size = changes->inflated_size;
-    scene->authority = agent_provision(scene->agent, scene->platform, "F1", "p256", "One");
+    const char *serials = strstr(tokens, "F2") ? "F1 F2" : "F1";
+    scene->authority = agent_provision(scene->agent, scene->platform, serials, "p256", "One");
     agent_wait_link(scene->authority, AUTHORITY_CONNECTED);
     scene->channel = scripted_platform_channel(authority_thumbprint(scene->authority));
     g_autoptr(EVP_PKEY) key = test_key("p256");
@@ -444,6 +445,11 @@ static void what_waited_longer_than_its_ttl_is_dropped(void)
     close_scene(&scene);
 }
 
+static bool are_both_held(void *source)
+{
+    return fake_source_held(source, "F1") == 1 && fake_source_held(source, "F2") == 1;
+}
+
 static bool is_one_held(void *userdata)
 {
     return fake_source_held(userdata, "F1") == 1;
@@ -585,6 +591,72 @@ static void an_unplugged_token_abandons_its_requests(void)
     close_scene(&scene);
 }
 
+static void open_scene_of_two(Scene *scene)
+{
+    open_scene_with(scene, "fake:serial=F1;fake:serial=F2", &(Config){.queue_length = 0});
+}
+
+static void assert_signed_once(Scene *scene, guint requests)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    g_assert_cmpuint(scene->agent->signed_requests->len, ==, requests);
+    for (guint i = 0; i < requests; i++)
+        g_assert_true(g_hash_table_add(seen, scene->agent->signed_requests->pdata[i]));
+    g_assert_cmpuint(scene->agent->denied_requests->len, ==, 0);
+    g_assert_cmpuint(count_answers(scene), ==, requests);
+}
+
+/* Pulled out with a request in hand and others before it: each is signed, once. */
+static void what_ran_on_a_lost_token_is_signed_by_another(void)
+{
+    Scene scene;
+    open_scene_of_two(&scene);
+    fake_source_hold(scene.agent->source, "F1", true);
+    fake_source_hold(scene.agent->source, "F2", true);
+    for (guint i = 0; i < 12; i++) {
+        g_autofree char *siguuid = g_strdup_printf("r-%u", i);
+        send_csr(&scene, siguuid);
+    }
+    test_wait_for(are_both_held, scene.agent->source, 30);
+    fake_source_unplug(scene.agent->source, "F1");
+    fake_source_hold(scene.agent->source, "F2", false);
+    for (guint i = 0; i < 12; i++) {
+        g_autofree char *siguuid = g_strdup_printf("r-%u", i);
+        g_autofree char *text = answer(&scene, siguuid, true);
+    }
+    assert_signed_once(&scene, 12);
+    close_scene(&scene);
+}
+
+static void what_a_token_fails_at_is_signed_by_another(void)
+{
+    Scene scene;
+    open_scene_of_two(&scene);
+    send_csr(&scene, "warm");
+    g_autofree char *warm = answer(&scene, "warm", true);
+    fake_source_fail_next(scene.agent->source, "F1", 3, IOTHSM_ERROR_FAILED);
+    for (guint i = 0; i < 12; i++) {
+        g_autofree char *siguuid = g_strdup_printf("r-%u", i);
+        send_csr(&scene, siguuid);
+    }
+    for (guint i = 0; i < 12; i++) {
+        g_autofree char *siguuid = g_strdup_printf("r-%u", i);
+        g_autofree char *text = answer(&scene, siguuid, true);
+    }
+    assert_signed_once(&scene, 13);
+    /* Where nobody can, it is refused once, and may come again. */
+    fake_source_fail_next(scene.agent->source, "F1", 1, IOTHSM_ERROR_FAILED);
+    fake_source_fail_next(scene.agent->source, "F2", 1, IOTHSM_ERROR_FAILED);
+    send_csr(&scene, "twice");
+    assert_refused(&scene, "twice", "Signing failed");
+    g_assert_cmpuint(scene.agent->denied_requests->len, ==, 1);
+    guint answers = count_answers(&scene);
+    send_csr(&scene, "twice");
+    wait_answers(&scene, answers + 1);
+    g_autofree char *text = answer(&scene, "twice", true);
+    close_scene(&scene);
+}
+
 /* --- answers and CRLs -------------------------------------------------------------------------------- */
 
 static void an_answer_that_is_too_large_becomes_a_short_one(void)
@@ -673,6 +745,8 @@ int main(int argc, char **argv)
     TEST(errors_of_the_token_are_told_in_stable_words);
     TEST(a_failed_signature_is_not_the_answer_for_ever);
     TEST(an_unplugged_token_abandons_its_requests);
+    TEST(what_ran_on_a_lost_token_is_signed_by_another);
+    TEST(what_a_token_fails_at_is_signed_by_another);
     TEST(an_answer_that_is_too_large_becomes_a_short_one);
     TEST(a_crl_is_delivered_before_it_is_confirmed);
     TEST(a_crl_that_is_not_taken_is_a_failure);
