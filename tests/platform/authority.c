@@ -178,6 +178,14 @@ Authority *registry_find_channel(Registry *registry, const char *channel)
     return NULL;
 }
 
+guint registry_index(const Registry *registry, const char *channel)
+{
+    guint index = 0;
+    while (index < registry->authorities->len && !g_str_equal(registry_at(registry, index)->channel, channel))
+        index++;
+    return index;
+}
+
 /* What the original agent reads off the line after the serial number (protocol.md section 5). */
 static bool is_quirk_serial(const Authority *authority, const char *serial)
 {

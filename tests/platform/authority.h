@@ -53,6 +53,8 @@ Authority *registry_find_registered(Registry *registry, const char *serial, cons
 
 guint registry_size(const Registry *registry);
 Authority *registry_at(const Registry *registry, guint index);
+/* The number of the authority with |channel|. */
+guint registry_index(const Registry *registry, const char *channel);
 
 /* Lower-case hex as of protocol.md section 5. Transfer full. */
 char *normalised_serial(X509 *certificate);

@@ -125,6 +125,17 @@ static const FaultInfo infos[] = {
        "a text frame that isn't UTF-8 before a message"),
     AT(PLACE_LINK, "frame-large", FAULT_FRAME_LARGE, "67108865",
        "a frame of that many bytes before a message"),
+
+    AT(PLACE_LINK, "poll-status", FAULT_POLL_STATUS, "403",
+       "answer a PubNub subscribe with that HTTP status"),
+    AT(PLACE_LINK, "poll-silent", FAULT_POLL_SILENT, NULL, "never answer a PubNub subscribe"),
+    AT(PLACE_LINK, "poll-not-json", FAULT_POLL_NOT_JSON, NULL, "answer a PubNub subscribe with an HTML page"),
+    AT(PLACE_LINK, "poll-truncated", FAULT_POLL_TRUNCATED, NULL,
+       "the answer to a PubNub subscribe lacks its end"),
+    AT(PLACE_LINK, "poll-odd", FAULT_POLL_ODD, NULL, "presence, a signal and a text before PubNub messages"),
+    AT(PLACE_LINK, "poll-cut", FAULT_POLL_CUT, NULL, "reset the connection instead of answering a subscribe"),
+    AT(PLACE_LINK, "post-status", FAULT_POST_STATUS, "503", "answer a PubNub publish with that HTTP status"),
+    AT(PLACE_LINK, "time-status", FAULT_TIME_STATUS, "503", "answer PubNub's time with that HTTP status"),
 };
 
 typedef struct Fault {

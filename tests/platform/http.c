@@ -6,6 +6,7 @@
 #include "tests/platform/http.h"
 #include "tests/platform/exchange.h"
 #include "tests/platform/message.h"
+#include "tests/platform/pubnub.h"
 #include "tests/platform/work.h"
 #include <string.h>
 
@@ -162,10 +163,13 @@ static JsonObject *websocket_member(Platform *platform, const char *channel)
 /* The inner JSON of protocol.md 1.7 and W.1. */
 static char *connection_data(Platform *platform, const char *channel)
 {
+    guint index = registry_index(platform->registry, channel);
     g_autoptr(JsonObject) object = json_object_new();
     if (!g_str_equal(platform->transports, "websocket")) {
-        json_object_set_string_member(object, "publishKey", "pub-c-00000000-0000-4000-8000-000000000001");
-        json_object_set_string_member(object, "subscribeKey", "sub-c-00000000-0000-4000-8000-000000000002");
+        g_autofree char *publish_key = pubnub_publish_key(platform, index);
+        g_autofree char *subscribe_key = pubnub_subscribe_key(platform, index);
+        json_object_set_string_member(object, "publishKey", publish_key);
+        json_object_set_string_member(object, "subscribeKey", subscribe_key);
     }
     bool other = faults_strike(platform->faults, FAULT_BOOTSTRAP_OTHER_CHANNEL, PLACE_BOOTSTRAP, NULL);
     json_object_set_string_member(object, "channel_id",

@@ -7,6 +7,7 @@
 #include "tests/platform/link.h"
 #include "tests/platform/history.h"
 #include "tests/platform/members.h"
+#include "tests/platform/pubnub.h"
 
 #define LINK_PATH "/api/public/iothsm/link"
 #define SUBPROTOCOL "pkiaas.iothsm.v1"
@@ -138,6 +139,7 @@ static History *history_of(Link *link, const char *channel)
 static void deliver(Link *link, const char *channel, const char *envelope, gint64 published)
 {
     const Message *message = history_add(history_of(link, channel), envelope, published);
+    pubnub_deliver(link->platform->pubnub, channel, envelope);
     for (guint i = 0; i < link->connections->len; i++) {
         Connection *connection = g_ptr_array_index(link->connections, i);
         if (g_hash_table_contains(connection->channels, channel)) {
@@ -195,6 +197,7 @@ void link_close_all(Link *link, gint64 code)
 {
     for (guint i = 0; i < link->connections->len; i++)
         close_connection(g_ptr_array_index(link->connections, i), (gushort)code, "closed on request");
+    pubnub_cut(link->platform->pubnub);
 }
 
 void link_publish(Link *link, const char *channel, const char *envelope, FaultPlace place)
@@ -531,7 +534,7 @@ guint link_agents(const Link *link, const char *channel)
         const Connection *connection = g_ptr_array_index(link->connections, i);
         agents += connection->uuid && (!channel || g_hash_table_contains(connection->channels, channel));
     }
-    return agents;
+    return agents + pubnub_agents(link->platform->pubnub, channel);
 }
 
 JsonArray *link_describe(const Link *link)

@@ -12,6 +12,7 @@
 
 typedef struct Link Link;
 typedef struct Exchanges Exchanges;
+typedef struct Pubnub Pubnub;
 
 typedef struct Platform {
     GMainLoop *loop;
@@ -21,11 +22,14 @@ typedef struct Platform {
     char *transports;  /* what the bootstrap names: "websocket", "pubnub" or "both" */
     gint64 token_life; /* seconds */
     guint64 message_size;
+    guint key_sets; /* of PubNub; authorities take turns */
+    guint poll_ms;  /* an idle PubNub subscribe is answered after that */
     TokenKey token_key;
     Pki *pki;
     Registry *registry;
     Faults *faults;
     Tally *tally;
     Link *link;
+    Pubnub *pubnub;
     Exchanges *exchanges;
 } Platform;

@@ -8,6 +8,7 @@
 #include "tests/platform/exchange.h"
 #include "tests/platform/http.h"
 #include "tests/platform/link.h"
+#include "tests/platform/pubnub.h"
 #include "tests/platform/verbs.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,9 @@ static struct {
     char *transports;
     int token_life;
     gint64 message_size;
-} given = {.token_life = 3600, .message_size = 64 * 1024 * 1024};
+    int key_sets;
+    int poll_ms;
+} given = {.token_life = 3600, .message_size = 64 * 1024 * 1024, .key_sets = 1, .poll_ms = 5000};
 
 static const GOptionEntry entries[] = {
     {"directory", 'd', 0, G_OPTION_ARG_FILENAME, &given.directory,
@@ -42,6 +45,9 @@ static const GOptionEntry entries[] = {
     {"token-life", 0, 0, G_OPTION_ARG_INT, &given.token_life, "seconds that a channel's token is good for",
      "SECONDS"},
     {"message-size", 0, 0, G_OPTION_ARG_INT64, &given.message_size, "largest WebSocket message", "BYTES"},
+    {"key-sets", 0, 0, G_OPTION_ARG_INT, &given.key_sets, "PubNub key sets that authorities take in turn",
+     "N"},
+    {"poll", 0, 0, G_OPTION_ARG_INT, &given.poll_ms, "how long an idle PubNub subscribe waits", "MS"},
     {NULL}};
 
 static int failed(const GError *error)
@@ -146,6 +152,8 @@ static bool run(Platform *platform, GError **error)
         return false;
     LinkEvents events = {.published = on_published, .userdata = platform};
     platform->link = link_new(platform, server, &events);
+    PubnubEvents pubnub_events = {.published = on_published, .userdata = platform};
+    platform->pubnub = pubnub_new(platform, server, &pubnub_events);
     http_serve(platform, server);
     g_autoptr(Control) control = control_open(platform->directory, verbs_handle, platform, error);
     if (!control)
@@ -166,6 +174,7 @@ static bool run(Platform *platform, GError **error)
 static void platform_clear(Platform *platform)
 {
     g_clear_pointer(&platform->link, link_free);
+    g_clear_pointer(&platform->pubnub, pubnub_free);
     g_clear_pointer(&platform->exchanges, exchanges_free);
     g_clear_pointer(&platform->registry, registry_free);
     g_clear_pointer(&platform->faults, faults_free);
@@ -206,6 +215,8 @@ int serve_main(int argc, char **argv)
     platform.transports = g_strdup(given.transports ?: "websocket");
     platform.token_life = given.token_life;
     platform.message_size = (guint64)given.message_size;
+    platform.key_sets = (guint)CLAMP(given.key_sets, 1, 1000);
+    platform.poll_ms = (guint)CLAMP(given.poll_ms, 1, 280000);
     int lock = lock_directory(platform.directory, &error);
     bool ok = lock >= 0 && known_transports(platform.transports, &error) && open_parts(&platform, &error) &&
               run(&platform, &error);

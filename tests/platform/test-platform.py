@@ -15,6 +15,9 @@ import sys
 import tempfile
 import threading
 import traceback
+import urllib.error
+import urllib.parse
+import urllib.request
 import zlib
 
 from openssl_agent import Agent, Failed, Socket, openssl
@@ -475,6 +478,72 @@ def several_clients_are_served_at_once(folder):
         abandoned.kill()
         abandoned.wait()
         platform.run("make-cms", "--data=still there")
+
+
+def pubnub_get(platform, path, **query):
+    """Status and answer; PubNub says everything in JSON."""
+    text = urllib.parse.urlencode({"uuid": "curious", "pnsdk": "test/1"} | query)
+    try:
+        with urllib.request.urlopen(f"{platform.url}{path}?{text}", timeout=20) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def pubnub_post(platform, path, payload):
+    request = urllib.request.Request(f"{platform.url}{path}?uuid=curious&pnsdk=test/1", data=payload,
+                                     headers={"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def pubnub_bootstrap_names_key_sets_in_turn(folder):
+    with Platform(folder + "/platform", "--transports=both", "--key-sets=2") as platform:
+        agent = provisioned(platform, folder)
+        data = agent.bootstrap()
+        assert set(data) == {"publishKey", "subscribeKey", "channel_id", "websocket"}, data
+        assert data["publishKey"].startswith("pub-c-") and data["subscribeKey"].startswith("sub-c-"), data
+
+
+def pubnub_subscribe_gives_what_is_behind_its_cursor(folder):
+    with Platform(folder + "/platform", "--transports=pubnub", "--poll=300") as platform:
+        data = provisioned(platform, folder).bootstrap()
+        assert "websocket" not in data
+        keys = f"{data['publishKey']}/{data['subscribeKey']}"
+        poll = f"/v2/subscribe/{data['subscribeKey']}/c1,c2/0"
+        status, first = pubnub_get(platform, poll, tt="0")
+        assert status == 200 and first["m"] == [] and first["t"]["t"].isdigit() and first["t"]["r"] == 12, first
+        for channel, number in (("c1", 1), ("c2", 2), ("c3", 3)):
+            status, sent = pubnub_post(platform, f"/publish/{keys}/0/{channel}/0", b'{"number":%d}' % number)
+            assert status == 200 and sent[:2] == [1, "Sent"] and sent[2].isdigit(), sent
+        _, second = pubnub_get(platform, poll, tt=first["t"]["t"], tr="12")
+        assert [(m["c"], m["d"]["number"], m["i"]) for m in second["m"]] == [("c1", 1, "curious"), ("c2", 2, "curious")]
+        assert int(second["m"][0]["p"]["t"]) < int(second["m"][1]["p"]["t"]) <= int(second["t"]["t"])
+        assert pubnub_get(platform, poll, tt=first["t"]["t"], tr="12")[1]["m"] == second["m"]
+        assert pubnub_get(platform, poll, tt=second["t"]["t"], tr="12")[1]["m"] == []  # after --poll
+        status, time = pubnub_get(platform, "/time/0")
+        assert status == 200 and abs(time[0] - int(second["t"]["t"])) < 20 * 10**7
+        _, left = pubnub_get(platform, f"/v2/presence/sub-key/{data['subscribeKey']}/channel/c1,c2/leave")
+        assert left["action"] == "leave"
+
+
+def pubnub_refuses_as_pubnub_does(folder):
+    with Platform(folder + "/platform", "--transports=pubnub") as platform:
+        data = provisioned(platform, folder).bootstrap()
+        publish = f"/publish/{data['publishKey']}/{data['subscribeKey']}/0/c1/0"
+        status, refusal = pubnub_get(platform, "/v2/subscribe/unknown/c1/0", tt="0")
+        assert status == 400 and refusal["error"] is True, refusal
+        status, refusal = pubnub_post(platform, publish.replace("pub-c", "bub-c"), b"{}")
+        assert status == 400 and refusal[:2] == [0, "Invalid Key"], refusal
+        assert pubnub_post(platform, publish, b'"%s"' % (b"x" * 32766))[0] == 200
+        status, refusal = pubnub_post(platform, publish, b'"%s"' % (b"x" * 32767))
+        assert status == 400 and refusal[:2] == [0, "Message Too Large"], refusal
+        assert pubnub_get(platform, publish + "/" + urllib.parse.quote('{"a":1}'))[1][1] == "Sent"
+        platform.run("misbehave", "poll-status=403")
+        assert pubnub_get(platform, f"/v2/subscribe/{data['subscribeKey']}/c1/0", tt="0")[0] == 403
 
 
 def seed_repeats_a_run(folder):
