@@ -5,7 +5,7 @@
 packages_build=(
     gcc libc6-dev meson ninja-build pkg-config
     libsystemd-dev libglib2.0-dev libssl-dev libsoup-3.0-dev libjson-glib-dev libp11-dev libp11-kit-dev
-    libsqlite3-dev zlib1g-dev libsmartcols-dev libpcsclite-dev libudev-dev scdoc
+    libsqlite3-dev zlib1g-dev libsmartcols-dev libpcsclite-dev libudev-dev libykpiv-dev scdoc
 )
 # To run the quickstart: a token, a bus, TLS for GLib, the judge.
 packages_run=(softhsm2 dbus-daemon glib-networking openssl)

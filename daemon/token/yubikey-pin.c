@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* PIN and PUK, and the rule that none is tried unasked: the tries left are read before each VERIFY, and with
+ * two or fewer nothing is presented but what a person typed just now.
+ *
+ * A PIN that the card has accepted is presented again when the card has forgotten it (it was reset, or pulled
+ * out and put back), and before each signature of a key that wants it each time. */
+
+#include "daemon/error.h"
+#include "daemon/token/yubikey-token.h"
+#include <openssl/crypto.h>
+#include <string.h>
+
+#define PIN_SIZE_MIN 6
+#define PIN_SIZE 8 /* of what is sent, padded with FF */
+#define TRIES_KEPT 2
+
+enum { REFERENCE_PIN = 0x80, REFERENCE_PUK = 0x81, VERIFY_LOG_OUT = 0xff };
+
+static YubiKey *yubikey_of(Backend *backend)
+{
+    return (YubiKey *)backend;
+}
+
+static bool check_size(const YubiKey *yubikey, const Secret *pin, const char *what, GError **error)
+{
+    gsize size = secret_size(pin);
+    if (size >= PIN_SIZE_MIN && size <= PIN_SIZE && memchr(secret_data(pin), 0xff, size) == NULL)
+        return true;
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                "The %s of a YubiKey has %d to %d characters; nothing was sent to %s", what, PIN_SIZE_MIN,
+                PIN_SIZE, card_name(yubikey->card));
+    return false;
+}
+
+/* One or two references, each padded; the answer's status word. */
+static bool send(YubiKey *yubikey, guint8 instruction, guint8 reference, const Secret *one,
+                 const Secret *other, guint16 *ret_status, GError **error)
+{
+    gsize size = other ? 2 * PIN_SIZE : PIN_SIZE, ignored;
+    g_auto(LockedBytes) bytes = locked_bytes_new(CARD_SECRET_ROOM(size));
+    guint8 *at = bytes.data + CARD_SECRET_HEAD;
+    memset(at, 0xff, size);
+    memcpy(at, secret_data(one), secret_size(one));
+    if (other)
+        memcpy(at + PIN_SIZE, secret_data(other), secret_size(other));
+    return card_send_secret(yubikey->card, instruction, 0, reference, &bytes, size, &ignored, ret_status,
+                            error);
+}
+
+static bool check_status(const YubiKey *yubikey, guint16 status, const char *what, GError **error)
+{
+    const char *name = card_name(yubikey->card);
+    if (status == CARD_OK)
+        return true;
+    if ((status & 0xfff0) == 0x63c0)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG, "%s refused the %s; %d tries are left", name,
+                    what, status & 0xf);
+    else if (status == CARD_BLOCKED)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED, "The %s of %s is blocked", what, name);
+    else if (status == CARD_WRONG_DATA || status == CARD_CONDITIONS)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                    "%s does not take that as its new PIN; choose another one of %d to %d characters", name,
+                    PIN_SIZE_MIN, PIN_SIZE);
+    else
+        card_set_refusal(yubikey->card, error, status, "take the %s", what);
+    return false;
+}
+
+static bool may_try(YubiKey *yubikey, bool insist, GError **error)
+{
+    const char *name = card_name(yubikey->card);
+    int tries;
+    if (!card_count_pin_tries(yubikey->card, &tries, error))
+        return false;
+    if (tries < 0 || tries > TRIES_KEPT || (insist && tries > 0))
+        return true;
+    if (tries == 0)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
+                    "The PIN of %s is blocked; unblock it with its PUK: iothsmctl pin unblock", name);
+    else
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
+                    "%s has only %d PIN tries left, so its PIN was not presented; give it yourself with: "
+                    "iothsmctl pin set",
+                    name, tries);
+    return false;
+}
+
+static bool same_secret(const Secret *one, const Secret *other)
+{
+    return one && other && secret_size(one) == secret_size(other) &&
+           CRYPTO_memcmp(secret_data(one), secret_data(other), secret_size(one)) == 0;
+}
+
+static void keep_pin(YubiKey *yubikey, Secret *pin)
+{
+    secret_ref(pin);
+    secret_unref(yubikey->pin);
+    yubikey->pin = pin;
+}
+
+/* It was right once. Somebody changed it: it is never presented again. */
+static void drop_pin_as_refused(YubiKey *yubikey)
+{
+    secret_unref(yubikey->refused);
+    yubikey->refused = g_steal_pointer(&yubikey->pin);
+}
+
+Secret *yubikey_take_refused(Backend *backend)
+{
+    return g_steal_pointer(&yubikey_of(backend)->refused);
+}
+
+bool yubikey_present_pin(YubiKey *yubikey, GError **error)
+{
+    guint16 status;
+    if (!yubikey->pin) {
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
+                    "%s needs its PIN first; give it with: iothsmctl pin set", card_name(yubikey->card));
+        return false;
+    }
+    if (!may_try(yubikey, false, error)) {
+        g_clear_pointer(&yubikey->pin, secret_unref);
+        return false;
+    }
+    if (!send(yubikey, CARD_VERIFY, REFERENCE_PIN, yubikey->pin, NULL, &status, error))
+        return false;
+    if ((status & 0xfff0) == 0x63c0)
+        drop_pin_as_refused(yubikey);
+    return check_status(yubikey, status, "PIN", error);
+}
+
+bool yubikey_ensure_pin(YubiKey *yubikey, GError **error)
+{
+    return (yubikey->pin && card_pin(yubikey->card).verified) || yubikey_present_pin(yubikey, error);
+}
+
+/* A mistyped PIN must not take the right one away from a service that works: what was verified a moment ago,
+ * in this same transaction, is verified again, which gives back the try, too. */
+static bool verify_old_again(YubiKey *yubikey, guint16 *status, GError **error)
+{
+    guint16 again;
+    if (!send(yubikey, CARD_VERIFY, REFERENCE_PIN, yubikey->pin, NULL, &again, error))
+        return false;
+    if ((again & 0xfff0) == 0x63c0) {
+        drop_pin_as_refused(yubikey);
+        *status = again;
+    }
+    return true;
+}
+
+static bool log_in(YubiKey *yubikey, Secret *pin, bool insist, GError **error)
+{
+    bool verified = yubikey->pin && card_pin(yubikey->card).verified;
+    guint16 status;
+    if (verified && same_secret(yubikey->pin, pin))
+        return true;
+    if (!may_try(yubikey, insist, error) ||
+        !send(yubikey, CARD_VERIFY, REFERENCE_PIN, pin, NULL, &status, error))
+        return false;
+    if (status == CARD_OK)
+        keep_pin(yubikey, pin);
+    else if (verified && (status & 0xfff0) == 0x63c0 && (status & 0xf) >= TRIES_KEPT &&
+             !same_secret(yubikey->pin, pin) && !verify_old_again(yubikey, &status, error))
+        return false;
+    return check_status(yubikey, status, "PIN", error);
+}
+
+typedef struct PinWork {
+    Secret *one;
+    Secret *other;
+    bool insist;
+} PinWork;
+
+static bool login_work(YubiKey *yubikey, void *data, GError **error)
+{
+    const PinWork *work = data;
+    return log_in(yubikey, work->one, work->insist, error);
+}
+
+bool yubikey_login(Backend *backend, Secret *pin, bool insist, GError **error)
+{
+    PinWork work = {.one = pin, .insist = insist};
+    return check_size(yubikey_of(backend), pin, "PIN", error) &&
+           yubikey_run(yubikey_of(backend), login_work, &work, error);
+}
+
+static bool logout_work(YubiKey *yubikey, void *data, GError **error)
+{
+    CardAnswer answer;
+    if (!card_pin(yubikey->card).verified)
+        return true;
+    if (!card_send(yubikey->card, CARD_VERIFY, VERIFY_LOG_OUT, REFERENCE_PIN, NULL, 0, &answer, error))
+        return false;
+    return answer.status == CARD_OK || card_forget_verified(yubikey->card, error);
+}
+
+/* A card that is not there has forgotten the PIN by itself. */
+bool yubikey_logout(Backend *backend, GError **error)
+{
+    YubiKey *yubikey = yubikey_of(backend);
+    g_autoptr(GError) failure = NULL;
+    g_clear_pointer(&yubikey->pin, secret_unref);
+    if (yubikey_run(yubikey, logout_work, NULL, &failure) ||
+        g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE))
+        return true;
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return false;
+}
+
+/* A person types both, so short tries don't hinder. */
+static bool change_work(YubiKey *yubikey, void *data, GError **error)
+{
+    const PinWork *work = data;
+    guint16 status;
+    if (!may_try(yubikey, true, error) ||
+        !send(yubikey, CARD_CHANGE_REFERENCE, REFERENCE_PIN, work->one, work->other, &status, error) ||
+        !check_status(yubikey, status, "PIN", error))
+        return false;
+    if (yubikey->pin)
+        keep_pin(yubikey, work->other);
+    return true;
+}
+
+bool yubikey_change_pin(Backend *backend, Secret *old_pin, Secret *new_pin, GError **error)
+{
+    PinWork work = {.one = old_pin, .other = new_pin};
+    return check_size(yubikey_of(backend), old_pin, "PIN", error) &&
+           check_size(yubikey_of(backend), new_pin, "new PIN", error) &&
+           yubikey_run(yubikey_of(backend), change_work, &work, error);
+}
+
+static bool unblock_work(YubiKey *yubikey, void *data, GError **error)
+{
+    const PinWork *work = data;
+    g_auto(PivMetadata) metadata = {.tries_left = -1};
+    bool found;
+    guint16 status;
+    if (!card_get_metadata(yubikey->card, REFERENCE_PUK, &metadata, &found, error))
+        return false;
+    if (metadata.tries_left == 0) {
+        g_set_error(
+            error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
+            "The PUK of %s is blocked; if its PIN is, too, only a reset of its PIV application helps, "
+            "which destroys all keys in it: ykman piv reset",
+            card_name(yubikey->card));
+        return false;
+    }
+    if (!send(yubikey, CARD_RESET_RETRY_COUNTER, REFERENCE_PIN, work->one, work->other, &status, error) ||
+        !check_status(yubikey, status, "PUK", error))
+        return false;
+    g_clear_pointer(&yubikey->pin, secret_unref);
+    return true;
+}
+
+bool yubikey_unblock_pin(Backend *backend, Secret *puk, Secret *new_pin, GError **error)
+{
+    PinWork work = {.one = puk, .other = new_pin};
+    return check_size(yubikey_of(backend), puk, "PUK", error) &&
+           check_size(yubikey_of(backend), new_pin, "new PIN", error) &&
+           yubikey_run(yubikey_of(backend), unblock_work, &work, error);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A YubiKey's life, and the table of what it does. */
+
+#include "daemon/token/yubikey.h"
+#include "daemon/error.h"
+#include "daemon/token/yubikey-token.h"
+
+bool yubikey_run(YubiKey *yubikey, YubiKeyWork work, void *data, GError **error)
+{
+    if (!card_begin(yubikey->card, error))
+        return false;
+    bool done = work(yubikey, data, error);
+    card_end(yubikey->card);
+    return done;
+}
+
+bool yubikey_run_reading(YubiKey *yubikey, YubiKeyWork work, void *data, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    if (yubikey_run(yubikey, work, data, &failure))
+        return true;
+    if (g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE))
+        return yubikey_run(yubikey, work, data, error);
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return false;
+}
+
+static void yubikey_drop(YubiKey *yubikey)
+{
+    yubikey_forget_key(yubikey, NULL);
+    g_hash_table_unref(yubikey->keys);
+    card_free(yubikey->card);
+    secret_unref(yubikey->pin);
+    secret_unref(yubikey->refused);
+    secret_unref(yubikey->management);
+    g_free(yubikey);
+}
+
+static gpointer drop_aside(gpointer yubikey)
+{
+    yubikey_drop(yubikey);
+    return NULL;
+}
+
+/* pcscd lets go of a card only when the command that runs on it has ended, another program's, too: that is
+ * nothing for the main thread to wait for. */
+static void yubikey_free(Backend *backend)
+{
+    g_thread_unref(g_thread_new("yubikey-close", drop_aside, backend));
+}
+
+static const BackendClass yubikey_class = {
+    .kind = "yubikey",
+    .threads = 1,
+    .free = yubikey_free,
+    .probe = yubikey_probe,
+    .login = yubikey_login,
+    .logout = yubikey_logout,
+    .change_pin = yubikey_change_pin,
+    .unblock_pin = yubikey_unblock_pin,
+    .take_refused = yubikey_take_refused,
+    .set_management_key = yubikey_set_management_key,
+    .generate_key = yubikey_generate_key,
+    .import_key = yubikey_import_key,
+    .write_certificate = yubikey_write_certificate,
+    .attest = yubikey_attest,
+    .clear_slot = yubikey_clear_slot,
+    .open_key = yubikey_open_key,
+    .close_key = yubikey_close_key,
+};
+
+Backend *yubikey_new(const char *reader, char **ret_serial, GError **error)
+{
+    g_autoptr(Card) card = card_new(reader);
+    if (!card_begin(card, error))
+        return NULL;
+    card_end(card);
+    *ret_serial = g_strdup_printf("%u", card_serial(card));
+    YubiKey *yubikey = g_new0(YubiKey, 1);
+    yubikey->backend.class = &yubikey_class;
+    yubikey->card = g_steal_pointer(&card);
+    yubikey->is_factory = -1;
+    yubikey->keys = g_hash_table_new(g_str_hash, g_str_equal);
+    return &yubikey->backend;
+}
+
+const char *yubikey_reader(const Backend *backend)
+{
+    return card_reader(((const YubiKey *)backend)->card);
+}
+
+const char *yubikey_slot_name(const char *spelling)
+{
+    const PivSlot *slot = piv_slot_find(spelling);
+    return slot ? slot->name : NULL;
+}
