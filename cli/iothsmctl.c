@@ -14,11 +14,32 @@
 #define PROGRAM "iothsmctl"
 
 const Verb *const cli_verbs[] = {
-    &verb_status,     &verb_list,        &verb_show,       &verb_link,           &verb_monitor,
-    &verb_provision,  &verb_template,    &verb_generate,   &verb_import_key,     &verb_self_sign,
-    &verb_csr,        &verb_import_cert, &verb_cert,       &verb_clear,          &verb_pin_set,
-    &verb_pin_change, &verb_pin_unblock, &verb_pin_forget, &verb_softhsm_create, &verb_softhsm_delete,
-    &verb_trust_add,  &verb_trust_show,  &verb_reload,     &verb_complete,       NULL,
+    &verb_status,
+    &verb_list,
+    &verb_show,
+    &verb_link,
+    &verb_monitor,
+    &verb_provision,
+    &verb_template,
+    &verb_generate,
+    &verb_import_key,
+    &verb_self_sign,
+    &verb_csr,
+    &verb_import_cert,
+    &verb_cert,
+    &verb_clear,
+    &verb_drain,
+    &verb_pin_set,
+    &verb_pin_change,
+    &verb_pin_unblock,
+    &verb_pin_forget,
+    &verb_softhsm_create,
+    &verb_softhsm_delete,
+    &verb_trust_add,
+    &verb_trust_show,
+    &verb_reload,
+    &verb_complete,
+    NULL,
 };
 
 static Settings settings;

@@ -5,6 +5,7 @@
 
 #include "daemon/error.h"
 #include "daemon/manager-private.h"
+#include "daemon/message-ids.h"
 #include "daemon/token/pkcs11.h"
 #include "daemon/trust.h"
 #include <string.h>
@@ -148,6 +149,49 @@ void manager_remove_token(Manager *self, Token *token, DoneFunc done, void *user
         token_serial(token), token_kind(token));
     done(error, userdata);
 }
+
+/* --- draining ---------------------------------------------------------------------------------------- */
+
+typedef struct Draining {
+    Token *token; /* a reference */
+    GCancellable *cancellable;
+    DoneFunc done;
+    void *userdata;
+} Draining;
+
+static void on_drain_recorded(const GError *failure, void *userdata)
+{
+    g_autofree Draining *draining = userdata;
+    g_autoptr(Token) token = draining->token;
+    g_autoptr(GCancellable) cancellable = draining->cancellable;
+    if (failure) {
+        g_autoptr(GError) error = g_error_new(
+            IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
+            "Token %s is %s, but only until the service is restarted, for that can't be written "
+            "down: %s",
+            token_serial(token), token_is_draining(token) ? "drained" : "in use again", failure->message);
+        draining->done(error, draining->userdata);
+    } else if (token_is_draining(token)) {
+        token_wait_drained(token, cancellable, draining->done, draining->userdata);
+    } else {
+        draining->done(NULL, draining->userdata);
+    }
+}
+
+void manager_drain_token(Manager *self, Token *token, bool on, GCancellable *cancellable, DoneFunc done,
+                         void *userdata)
+{
+    Draining *draining = g_new0(Draining, 1);
+    *draining = (Draining){token_ref(token), g_object_ref(cancellable), done, userdata};
+    if (token_is_draining(token) != on)
+        log_event(LOG_NOTICE, MESSAGE_TOKEN_DRAINED, LOG_FIELDS({"IOTHSM_TOKEN", token_serial(token)}),
+                  on ? "Token %s takes no new work from now on" : "Token %s takes work again",
+                  token_serial(token));
+    token_set_draining(token, on);
+    drained_set(self->drained, token_serial(token), on, self->files, on_drain_recorded, draining);
+}
+
+/* --- trust ------------------------------------------------------------------------------------------- */
 
 typedef struct AnchorJob {
     Manager *manager;

@@ -4,6 +4,7 @@
 /* The manager's inside, for its two files: manager.c wires the parts, manager-acts.c does what people ask
  * for. */
 
+#include "daemon/drained.h"
 #include "daemon/manager.h"
 #include "daemon/worker.h"
 
@@ -13,6 +14,7 @@ struct Manager {
     GPtrArray *configs; /* Config; the last one holds, earlier ones may still be read by work in flight */
     Sealing *sealing;
     PinStore *pins;
+    Drained *drained;
     Identity *identity;
     Journal *journal;
     Worker *files;            /* small file work that must not wait in the main loop */

@@ -167,6 +167,7 @@ static void on_appeared(Source *source, Backend *backend, const char *serial, vo
     }
     const TokenEvents events = {on_token_changed, on_slot_added, on_slot_removed, on_slot_changed, self};
     Token *token = token_new(backend, serial, source, self->pins, &events);
+    token_set_draining(token, drained_has(self->drained, serial));
     g_ptr_array_add(self->tokens, token);
     g_ptr_array_sort(self->tokens, by_serial);
     log_event(LOG_INFO, MESSAGE_TOKEN_APPEARED,
@@ -256,6 +257,7 @@ static bool open_state(Manager *self, const ManagerOptions *options, GError **er
     return (!config->softhsm || softhsm_prepare(self->state_directory, error)) &&
            (self->sealing = sealing_new(self->state_directory, options->credentials_directory, error)) &&
            (self->pins = pin_store_new(self->sealing, error)) &&
+           (self->drained = drained_open(self->state_directory, error)) &&
            (self->identity = identity_open(self->state_directory, error)) &&
            (self->journal = journal_open(journal, config->replay_window, error));
 }
@@ -325,6 +327,7 @@ void manager_free(Manager *self)
     worker_close_and_join(self->files);
     journal_close(self->journal);
     identity_free(self->identity);
+    drained_free(self->drained);
     pin_store_free(self->pins);
     sealing_free(self->sealing);
     g_ptr_array_unref(self->configs);

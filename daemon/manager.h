@@ -70,6 +70,10 @@ void manager_reload(Manager *manager, DoneFunc done, void *userdata);
 /* |done| gets the new token's serial. UNSUPPORTED where SoftHSM2 is switched off or not installed. */
 void manager_create_softhsm_token(Manager *manager, const char *label, Secret *so_pin, Secret *pin,
                                   TextDoneFunc done, void *userdata);
+/* |on|: no new work for |token|, also after a restart; |done| when nothing runs on it any more. Off: it works
+ * again. */
+void manager_drain_token(Manager *manager, Token *token, bool on, GCancellable *cancellable, DoneFunc done,
+                         void *userdata);
 void manager_remove_token(Manager *manager, Token *token, DoneFunc done, void *userdata);
 /* |purpose| "platform" or "yubico". */
 void manager_add_trust_anchor(Manager *manager, const char *purpose, const char *pem, DoneFunc done,

@@ -21,6 +21,7 @@ typedef struct Arguments {
     const char *name; /* a slot's name, a label, a purpose */
     const char *pem;
     bool persist;
+    bool on;
     KeyType key_type;
     KeyOptions key;
     ProvisionOptions provision;

@@ -122,6 +122,25 @@ static void act_unblock_pin(Call *call)
                       call->cancellable, call_done, call);
 }
 
+/* --- maintenance ------------------------------------------------------------------------------------- */
+
+static bool read_drain(Call *call, GError **error)
+{
+    int on;
+    if (sd_bus_message_read_basic(call->message, 'b', &on) <= 0) {
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "The argument \"on\" can't be read");
+        return false;
+    }
+    call->arguments.on = on;
+    return true;
+}
+
+static void act_drain(Call *call)
+{
+    manager_drain_token(call->bus->manager, call->subject, call->arguments.on, call->cancellable, call_done,
+                        call);
+}
+
 /* --- keys -------------------------------------------------------------------------------------------- */
 
 static bool check_policy(const char *option, const char *value, const char *const *allowed, GError **error)
@@ -210,6 +229,7 @@ static const Method token_methods[] = {
     {"ForgetPin", "manage-secrets", NULL, act_forget_pin},
     {"ChangePin", "manage-secrets", read_two_secrets, act_change_pin},
     {"UnblockPin", "manage-secrets", read_two_secrets, act_unblock_pin},
+    {"Drain", "configure", read_drain, act_drain},
     {"GenerateKey", "provision", read_generate_key, act_generate_key},
     {"ImportKey", "provision", read_import_key, act_import_key},
     {0},
@@ -246,6 +266,7 @@ static const sd_bus_vtable token_vtable[] = {
                              call_handle, SECRET),
     SD_BUS_METHOD_WITH_NAMES("UnblockPin", "hh", SD_BUS_PARAM(puk) SD_BUS_PARAM(new_pin), "", "", call_handle,
                              SECRET),
+    SD_BUS_METHOD_WITH_NAMES("Drain", "b", SD_BUS_PARAM(on), "", "", call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("GenerateKey", "ssa{sv}",
                              SD_BUS_PARAM(slot) SD_BUS_PARAM(type) SD_BUS_PARAM(options), "o",
                              SD_BUS_PARAM(slot_object), call_handle, PLAIN),

@@ -211,6 +211,7 @@ static void key_use_free(void *data)
         use->free_data(use->data);
     g_free(use->name);
     driver_unref(use->driver);
+    token_drain_look(use->slot->token);
     slot_unref(use->slot);
     g_free(use);
 }

@@ -83,7 +83,16 @@ struct Token {
     char *pin_note;    /* or NULL */
     GPtrArray *slots;  /* Slot, by name */
     GPtrArray *acts;   /* Act with an operation, in order of submission */
+    bool draining;
+    GPtrArray *drains; /* token-drain.c: who waits for the end of it; each has a reference */
+    guint drain_look;  /* idle source */
 };
+
+/* Something that ran on the token is over: those who wait until it is drained look, soon. */
+void token_drain_look(Token *token);
+/* The same at once. */
+void token_end_drains(Token *token);
+void token_changed(Token *token);
 
 /* Slots, by token.c. A token owns its listed slots without a reference to itself; a reference from outside
  * holds the token, too. */

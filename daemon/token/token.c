@@ -43,6 +43,7 @@ Token *token_new(Backend *backend, const char *serial, Source *source, PinStore 
     token->info = token_info_new();
     token->slots = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unlist);
     token->acts = g_ptr_array_new();
+    token->drains = g_ptr_array_new();
     return token;
 }
 
@@ -60,6 +61,8 @@ void token_unref(Token *token)
     g_clear_handle_id(&token->retry, g_source_remove);
     g_ptr_array_unref(token->slots);
     g_ptr_array_unref(token->acts);
+    g_ptr_array_unref(token->drains);
+    g_clear_handle_id(&token->drain_look, g_source_remove);
     token_info_free(token->info);
     driver_unref(token->driver);
     g_free(token->failure);
@@ -67,7 +70,7 @@ void token_unref(Token *token)
     g_free(token);
 }
 
-static void token_changed(Token *token)
+void token_changed(Token *token)
 {
     if (token->events.changed)
         token->events.changed(token, token->events.userdata);
@@ -92,6 +95,7 @@ static void leave(Token *token, void (*close)(Worker *worker))
     close(g_steal_pointer(&token->worker));
     while (token->slots->len > 0)
         remove_slot(token, token->slots->len - 1);
+    token_end_drains(token);
     token_changed(token);
     token_unref(token);
 }
@@ -221,6 +225,7 @@ static void act_free(void *data)
     g_clear_error(&act->failure);
     g_free(act->note);
     driver_unref(act->driver);
+    token_drain_look(act->token);
     token_unref(act->token);
     g_free(act);
 }
@@ -376,6 +381,8 @@ TokenState token_state(const Token *token)
         return TOKEN_STATE_FAILED;
     if (!token->probed)
         return TOKEN_STATE_STARTING;
+    if (token->draining)
+        return TOKEN_STATE_DRAINING;
     return token->acts->len > 0 ? TOKEN_STATE_BUSY : TOKEN_STATE_READY;
 }
 
@@ -396,6 +403,8 @@ const char *token_message(const Token *token)
         return "The token is gone; plug it in again";
     if (token->failure)
         return token->failure;
+    if (token->draining)
+        return "It takes no new work; take that back with: iothsmctl drain --undo";
     if (token->pin_note)
         return token->pin_note;
     switch (token_pin_state(token)) {

@@ -73,6 +73,13 @@ Slot *token_find_slot(const Token *token, const char *name); /* transfer none, o
 guint token_load(const Token *token);    /* jobs waiting or running: what a scheduler compares */
 guint token_threads(const Token *token); /* how many of them can run at once */
 
+/* From now on it takes no work from the platform; what it has is finished. Off again: as before. */
+void token_set_draining(Token *token, bool on);
+bool token_is_draining(const Token *token);
+/* |done| when nothing runs on a draining token; CANCELLED where the draining ends first, TOKEN_GONE. Never
+ * from inside. */
+void token_wait_drained(Token *token, GCancellable *cancellable, DoneFunc done, void *userdata);
+
 /* A person gives the PIN: it is tried once, kept in memory, and sealed on disk with |persist| (INVALID where
  * there is no sealing key). A PIN that was refused before is PIN_WRONG without a try. */
 void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancellable, DoneFunc done,

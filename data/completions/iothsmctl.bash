@@ -30,6 +30,7 @@ _iothsmctl_options()
     self-sign|csr) echo $sign --output= ;;
     cert) echo --output= ;;
     clear|"softhsm delete") echo --yes ;;
+    drain) echo --undo ;;
     "pin set") echo $pin --persist --memory-only ;;
     "pin change") echo $pin $new ;;
     "pin unblock") echo --puk-file= --puk-fd= $new ;;
@@ -47,7 +48,7 @@ _iothsmctl_arguments()
     "show 1") iothsmctl complete places 2>/dev/null | cut -f1 ;;
     "generate 1"|"import-key 1") iothsmctl complete free 2>/dev/null | cut -f1 ;;
     "self-sign 1"|"csr 1"|"import-cert 1"|"cert 1"|"clear 1") iothsmctl complete slots 2>/dev/null | cut -f1 ;;
-    "pin set 1"|"pin change 1"|"pin unblock 1"|"pin forget 1"|"softhsm delete 1")
+    "pin set 1"|"pin change 1"|"pin unblock 1"|"pin forget 1"|"softhsm delete 1"|"drain 1")
         iothsmctl complete tokens 2>/dev/null | cut -f1 ;;
     "template 1"|"import-key 2"|"self-sign 2"|"csr 2"|"import-cert 2"|"trust add 1") echo @files ;;
     esac
@@ -56,7 +57,7 @@ _iothsmctl_arguments()
 _iothsmctl()
 {
     local verbs="status list show link monitor provision template generate import-key self-sign csr import-cert cert clear
-                 pin softhsm trust reload"
+                 drain pin softhsm trust reload"
     local cur=${COMP_WORDS[COMP_CWORD]} option="" verb="" arguments=0 i word choices
     COMPREPLY=()
 

@@ -3,7 +3,7 @@
 # all.
 
 set -l verbs status list show link monitor provision template generate import-key self-sign csr import-cert cert clear \
-    pin softhsm trust reload
+    drain pin softhsm trust reload
 
 function __iothsmctl_verb --description 'Is this the verb, with its second word where it has one?'
     set -l words
@@ -49,6 +49,7 @@ complete -c iothsmctl -n $first -a csr -d 'Make a certificate request'
 complete -c iothsmctl -n $first -a import-cert -d 'Import a signed certificate'
 complete -c iothsmctl -n $first -a cert -d 'Print the certificate in a slot'
 complete -c iothsmctl -n $first -a clear -d 'Destroy the key and the certificate in a slot'
+complete -c iothsmctl -n $first -a drain -d 'Let a token finish its work and take no more'
 complete -c iothsmctl -n $first -a pin -d 'Give, change, unblock or forget a PIN'
 complete -c iothsmctl -n $first -a softhsm -d 'Create or delete a token in software'
 complete -c iothsmctl -n $first -a trust -d 'Add or show trusted certificates'
@@ -65,7 +66,7 @@ end
 for verb in self-sign csr import-cert cert clear
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -a '(__iothsmctl_names slots)'
 end
-for verb in 'pin set' 'pin change' 'pin unblock' 'pin forget' 'softhsm delete'
+for verb in 'pin set' 'pin change' 'pin unblock' 'pin forget' 'softhsm delete' drain
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -a '(__iothsmctl_names tokens)'
 end
 for verb in template import-key self-sign csr import-cert 'trust add'
@@ -96,6 +97,7 @@ end
 for verb in clear provision 'softhsm delete'
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -s y -l yes -d 'Do not ask whether it is meant'
 end
+complete -c iothsmctl -n '__iothsmctl_verb drain' -l undo -d 'Let it work again'
 complete -c iothsmctl -n '__iothsmctl_verb provision' -l token -x -a '(__iothsmctl_names tokens)' -d 'The token'
 complete -c iothsmctl -n '__iothsmctl_verb provision' -l slot -x -a '(__iothsmctl_slot_names)' -d 'The slot'
 complete -c iothsmctl -n '__iothsmctl_verb provision' -l import-key -r -F -d 'Import the key'

@@ -76,6 +76,7 @@ static const struct {
     {TOKEN_PATH, TOKEN_INTERFACE, "ForgetPin", {NULL}, "manage-secrets", "token=F1;"},
     {TOKEN_PATH, TOKEN_INTERFACE, "ChangePin", {"|", "|", NULL}, "manage-secrets", "token=F1;"},
     {TOKEN_PATH, TOKEN_INTERFACE, "UnblockPin", {"|", "|", NULL}, "manage-secrets", "token=F1;"},
+    {TOKEN_PATH, TOKEN_INTERFACE, "Drain", {"#1", NULL}, "configure", "token=F1;"},
     {TOKEN_PATH,
      TOKEN_INTERFACE,
      "GenerateKey",

@@ -433,6 +433,36 @@ static void state_survives_a_crash_of_the_daemon(Test *test, gconstpointer data)
     g_assert_cmpstr(state, ==, "missing");
 }
 
+/* Drain answers when what runs is over; it outlives the daemon and the token's unplugging. */
+static void a_drained_token_stays_so_until_it_is_taken_back(Test *test, gconstpointer data)
+{
+    Answer answer = {0};
+    set_pin(test);
+    begin_generate(test, "", &answer);
+    fixture_wait(test->fixture, token_is_busy, test, 20);
+    sd_bus_message_unref(fixture_call(test->fixture, TOKEN_PATH, TOKEN_INTERFACE, "Drain", NULL, "b", 1));
+    g_assert_true(answer.there);
+    g_assert_null(answer.error);
+    g_autofree char *drained = fixture_get_string(test->fixture, TOKEN_PATH, TOKEN_INTERFACE, "State");
+    g_autofree char *message = fixture_get_string(test->fixture, TOKEN_PATH, TOKEN_INTERFACE, "Message");
+    g_assert_cmpstr(drained, ==, "draining");
+    g_assert_nonnull(strstr(message, "drain --undo"));
+    /* What people do goes on. */
+    g_autofree char *slot = generate(test, "", "p256");
+    fixture_kill_daemon(test->fixture);
+    g_ptr_array_set_size(test->recorder.lines, 0);
+    fixture_start_daemon(test->fixture, NULL, CONFIGURATION, (const char *const[]){FAKE_ONE, NULL}, NULL);
+    fixture_wait_string(test->fixture, TOKEN_PATH, TOKEN_INTERFACE, "State", "draining", 20);
+    kill(fixture_daemon_pid(test->fixture), SIGUSR1);
+    fixture_wait(test->fixture, token_is_gone, test, 20);
+    g_ptr_array_set_size(test->recorder.lines, 0);
+    kill(fixture_daemon_pid(test->fixture), SIGUSR2);
+    fixture_wait(test->fixture, token_is_back, test, 20);
+    fixture_wait_string(test->fixture, TOKEN_PATH, TOKEN_INTERFACE, "State", "draining", 20);
+    sd_bus_message_unref(fixture_call(test->fixture, TOKEN_PATH, TOKEN_INTERFACE, "Drain", NULL, "b", 0));
+    fixture_wait_string(test->fixture, TOKEN_PATH, TOKEN_INTERFACE, "State", "ready", 20);
+}
+
 /* With a failure, so that systemd starts it again. */
 static void the_daemon_ends_with_the_bus(Test *test, gconstpointer data)
 {
@@ -465,6 +495,7 @@ int main(int argc, char **argv)
     ADD(set_up, only_what_changed_is_announced);
     ADD(set_up_slow, a_token_that_is_pulled_out_ends_its_calls_and_comes_back);
     ADD(set_up_slow, a_caller_that_leaves_has_its_call_cancelled);
+    ADD(set_up_slow, a_drained_token_stays_so_until_it_is_taken_back);
     ADD(set_up, state_survives_a_crash_of_the_daemon);
     ADD(set_up, a_second_daemon_says_that_the_name_is_taken);
     ADD(set_up, the_daemon_ends_with_the_bus);

@@ -54,6 +54,7 @@ static void test_wrong_use(void)
         "show",
         "generate F1",
         "clear F1/01 F1/02",
+        "drain",
         "--nonsense",
         "list --nonsense",
         "--json=nonsense",
@@ -422,6 +423,27 @@ static void test_monitor(void)
     }
 }
 
+static void test_drain(void)
+{
+    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,label=Box", "serial=F2");
+    g_autoptr(Run) drained = run_iothsmctl("drain Box", NULL);
+    assert_run(drained, 0);
+    g_assert_nonnull(strstr(drained->out, "F1 (Box) is drained"));
+    g_autoptr(Run) status = run_iothsmctl("status", NULL);
+    g_assert_nonnull(strstr(status->out, "draining"));
+    g_assert_nonnull(strstr(status->out, "iothsmctl drain --undo"));
+    g_autoptr(Run) again = run_iothsmctl("drain F1 -j", NULL);
+    assert_run(again, 0);
+    g_autoptr(Run) undone = run_iothsmctl("drain --undo F1", NULL);
+    assert_run(undone, 0);
+    g_autoptr(Run) shown = run_iothsmctl("show F1 -j", NULL);
+    g_autoptr(JsonNode) token = run_json(shown);
+    g_autofree char *state = json_text(token, "state");
+    g_assert_cmpstr(state, ==, "ready");
+    g_autoptr(Run) nobody = run_iothsmctl("drain F9 -j", NULL);
+    assert_error(nobody, 3, ".NoSuchToken");
+}
+
 static void test_trust(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON();
@@ -469,6 +491,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/long-work-is-seen-on-a-terminal-alone", test_progress);
     g_test_add_func("/cli/completion-has-live-names", test_completion_names);
     g_test_add_func("/cli/monitor-follows-tokens-and-the-service", test_monitor);
+    g_test_add_func("/cli/a-token-is-drained-and-works-again", test_drain);
     g_test_add_func("/cli/trust-reload-link", test_trust);
     return g_test_run();
 }

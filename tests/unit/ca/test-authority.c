@@ -548,6 +548,95 @@ static void test_a_slot_that_failed_is_not_asked_again_at_once(void)
     g_assert_cmpuint(MAX(slot_signatures(first), slot_signatures(second)), ==, 5);
 }
 
+/* A token that is drained finishes its work, and the other one goes on. */
+static void test_a_drained_token_gets_no_work(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) first = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) second = slot_of(bench, "F2", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, first);
+    Token *token = slot_token(first);
+    g_auto(Use) running = {0};
+    g_auto(Ending) drained = {0};
+    g_auto(Ending) cancelled = {0};
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    fake_source_hold(bench->tokens->source, "F1", true);
+    fake_source_hold(bench->tokens->source, "F2", true);
+    g_auto(Use) other = {0};
+    g_assert_true(start_use(authority, &running, NULL));
+    g_assert_true(start_use(authority, &other, NULL));
+    wait_for_thread(both_held, bench->tokens->source);
+
+    token_set_draining(token, true);
+    g_assert_cmpint(token_state(token), ==, TOKEN_STATE_DRAINING);
+    token_wait_drained(token, NULL, ending_done, &drained);
+    token_wait_drained(token, cancellable, ending_done, &cancelled);
+    Use more[4] = {0};
+    for (int i = 0; i < 4; i++)
+        g_assert_true(start_use(authority, &more[i], NULL));
+    g_cancellable_cancel(cancellable);
+    ending_fails(&cancelled, IOTHSM_ERROR_CANCELLED);
+    g_assert_false(drained.done);
+    fake_source_hold(bench->tokens->source, "F1", false);
+    ending_ok(&drained);
+    fake_source_hold(bench->tokens->source, "F2", false);
+    finish_use(&running, key);
+    finish_use(&other, key);
+    for (int i = 0; i < 4; i++) {
+        finish_use(&more[i], key);
+        use_clear(&more[i]);
+    }
+    g_assert_cmpuint(slot_signatures(first), ==, 1);
+    g_assert_cmpuint(slot_signatures(second), ==, 5);
+
+    /* With both drained there is nobody, until one works again. */
+    token_set_draining(slot_token(second), true);
+    g_assert_false(authority_is_served(authority));
+    g_autoptr(GError) error = NULL;
+    g_auto(Use) refused = {0};
+    g_assert_false(start_use(authority, &refused, &error));
+    g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_BUSY);
+    token_set_draining(token, false);
+    g_assert_true(authority_is_served(authority));
+    g_auto(Use) again = {0};
+    g_assert_true(start_use(authority, &again, NULL));
+    finish_use(&again, key);
+    g_assert_cmpuint(slot_signatures(first), ==, 2);
+}
+
+static void test_who_waits_for_a_drained_token_is_told_what_became_of_it(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) first = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) second = slot_of(bench, "F2", key, ca);
+    Authority *authority = authority_set_of_slot(bench->set, first);
+    Use uses[2] = {0};
+    g_auto(Ending) undone = {0};
+    g_auto(Ending) gone = {0};
+    fake_source_hold(bench->tokens->source, "F1", true);
+    fake_source_hold(bench->tokens->source, "F2", true);
+    for (int i = 0; i < 2; i++)
+        g_assert_true(start_use(authority, &uses[i], NULL));
+    token_set_draining(slot_token(first), true);
+    token_set_draining(slot_token(second), true);
+    token_wait_drained(slot_token(first), NULL, ending_done, &undone);
+    token_wait_drained(slot_token(second), NULL, ending_done, &gone);
+    token_set_draining(slot_token(first), false);
+    ending_fails(&undone, IOTHSM_ERROR_CANCELLED);
+    fake_source_unplug(bench->tokens->source, "F2");
+    ending_fails(&gone, IOTHSM_ERROR_TOKEN_GONE);
+    fake_source_hold(bench->tokens->source, "F1", false);
+    for (int i = 0; i < 2; i++) {
+        while (!uses[i].ending.done)
+            g_main_context_iteration(NULL, TRUE);
+        use_clear(&uses[i]);
+    }
+}
+
 /* --- what the link does: any kind of request, with a key that never leaves the token ----------------- */
 
 static bool sign_request(EVP_PKEY *key, void *signing, GError **error)
@@ -636,6 +725,9 @@ int main(int argc, char **argv)
                     test_a_stuck_token_loses_what_it_has_not_begun);
     g_test_add_func("/authority/a-slot-that-failed-is-not-asked-again-at-once",
                     test_a_slot_that_failed_is_not_asked_again_at_once);
+    g_test_add_func("/authority/a-drained-token-gets-no-work", test_a_drained_token_gets_no_work);
+    g_test_add_func("/authority/who-waits-for-a-drained-token-is-told-what-became-of-it",
+                    test_who_waits_for_a_drained_token_is_told_what_became_of_it);
     g_test_add_func("/authority/every-kind-of-request-on-a-token", test_every_kind_of_request_on_a_token);
     return g_test_run();
 }
