@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Progress of a call, as the token's Operation, Progress and State tell it. */
+/* What a call waits for, as the token's Operation, OperationSince and State tell it. */
 
 #include "cli/progress.h"
 #include "cli/client.h"
@@ -22,10 +22,27 @@ struct Progress {
     bool asked_for_touch;
     bool touch;
     gint64 started;
-    double part; /* 0..1, or -1 */
+    gint64 since; /* realtime µs: the token's operation was asked for then; 0: none is known */
     char *operation;
     sd_bus_slot *match;
+    sd_bus_slot *first_look;
 };
+
+static void take_properties(Progress *progress, JsonObject *properties)
+{
+    const char *operation = json_object_get_string_member_with_default(properties, "Operation", NULL);
+    /* Between its end and the answer, what it was is still what the person waits for. */
+    if (operation && *operation) {
+        g_free(progress->operation);
+        progress->operation = output_printable(operation);
+    }
+    gint64 since = json_object_get_int_member_with_default(properties, "OperationSince", 0);
+    if (since > 0)
+        progress->since = since;
+    const char *state = json_object_get_string_member_with_default(properties, "State", NULL);
+    if (state)
+        progress->touch = g_str_equal(state, "touch-needed");
+}
 
 static int on_properties(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
 {
@@ -34,19 +51,22 @@ static int on_properties(sd_bus_message *message, void *userdata, sd_bus_error *
     if (!body || !JSON_NODE_HOLDS_ARRAY(body) || json_array_get_length(json_node_get_array(body)) < 2)
         return 0;
     JsonNode *changed = json_array_get_element(json_node_get_array(body), 1);
-    if (!JSON_NODE_HOLDS_OBJECT(changed))
-        return 0;
-    JsonObject *properties = json_node_get_object(changed);
-    const char *operation = json_object_get_string_member_with_default(properties, "Operation", NULL);
-    /* Between its end and the answer, what it was is still what the person waits for. */
-    if (operation && *operation) {
-        g_free(progress->operation);
-        progress->operation = output_printable(operation);
-    }
-    const char *state = json_object_get_string_member_with_default(properties, "State", NULL);
-    if (state)
-        progress->touch = g_str_equal(state, "touch-needed");
-    progress->part = json_object_get_double_member_with_default(properties, "Progress", progress->part);
+    if (JSON_NODE_HOLDS_OBJECT(changed))
+        take_properties(progress, json_node_get_object(changed));
+    return 0;
+}
+
+/* The token may have been waiting for a finger before this call came. */
+static int on_first_look(sd_bus_message *message, void *userdata, sd_bus_error *ret_error)
+{
+    g_autoptr(JsonNode) body =
+        sd_bus_message_is_method_error(message, NULL) ? NULL : message_to_json(message, NULL);
+    JsonNode *properties =
+        body && JSON_NODE_HOLDS_ARRAY(body) && json_array_get_length(json_node_get_array(body)) > 0
+            ? json_array_get_element(json_node_get_array(body), 0)
+            : NULL;
+    if (properties && JSON_NODE_HOLDS_OBJECT(properties))
+        take_properties(userdata, json_node_get_object(properties));
     return 0;
 }
 
@@ -56,12 +76,15 @@ Progress *progress_new(sd_bus *bus, const char *token_path, bool quiet)
     progress->quiet = quiet;
     progress->terminal = isatty(STDERR_FILENO) && g_strcmp0(g_getenv("TERM"), "dumb") != 0;
     progress->started = g_get_monotonic_time();
-    progress->part = -1;
     progress->operation = g_strdup("");
     /* Not being able to follow costs the line, not the call. */
-    if (!quiet)
-        sd_bus_match_signal(bus, &progress->match, BUS_NAME, token_path, "org.freedesktop.DBus.Properties",
-                            "PropertiesChanged", on_properties, progress);
+    if (quiet)
+        return progress;
+    sd_bus_match_signal(bus, &progress->match, BUS_NAME, token_path, "org.freedesktop.DBus.Properties",
+                        "PropertiesChanged", on_properties, progress);
+    sd_bus_call_method_async(bus, &progress->first_look, BUS_NAME, token_path,
+                             "org.freedesktop.DBus.Properties", "GetAll", on_first_look, progress, "s",
+                             BUS_TOKEN);
     return progress;
 }
 
@@ -71,6 +94,7 @@ void progress_free(Progress *progress)
         return;
     if (progress->drawn)
         fputs("\r\033[K", stderr);
+    sd_bus_slot_unref(progress->first_look);
     sd_bus_slot_unref(progress->match);
     g_free(progress->operation);
     g_free(progress);
@@ -83,8 +107,9 @@ static void draw_line(Progress *progress, gint64 elapsed)
         g_string_append(line, "Touch the YubiKey now");
     else
         g_string_append(line, *progress->operation ? progress->operation : "waiting for the token");
-    if (progress->part >= 0)
-        g_string_append_printf(line, " … %.0f %%", progress->part * 100);
+    /* No token tells how far it is: how long it has been at it is what there is. */
+    if (progress->since > 0)
+        elapsed = MAX(g_get_real_time() - progress->since, 0);
     g_string_append_printf(line, " … %" G_GINT64_FORMAT " s", elapsed / G_USEC_PER_SEC);
     struct winsize size = {0};
     glong columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;

@@ -4,6 +4,9 @@
 
 #include "daemon/describe.h"
 #include "daemon/ca/name.h"
+#include "daemon/openssl-cleanup.h"
+#include "daemon/token/attestation.h"
+#include "daemon/trust.h"
 #include "iothsm-build.h"
 
 char *describe_text(const char *text)
@@ -111,7 +114,7 @@ static JsonObject *describe_token(const Manager *manager, const Token *token)
     set_text(object, "state", token_state_to_string(token_state(token)));
     set_text(object, "message", token_message(token));
     set_text(object, "operation", token_operation(token));
-    json_object_set_double_member(object, "progress", token_progress(token));
+    json_object_set_int_member(object, "operationSince", token_operation_since(token));
     set_text(object, "pinState", pin_state_to_string(token_pin_state(token)));
     json_object_set_int_member(object, "pinRetries", token_pin_retries(token));
     json_object_set_int_member(object, "pukRetries", token_puk_retries(token));
@@ -178,5 +181,45 @@ JsonObject *describe(const Manager *manager)
     for (guint i = 0; i < authorities->len; i++)
         json_array_add_object_element(authority_array, describe_authority(g_ptr_array_index(authorities, i)));
     json_object_set_array_member(object, "authorities", authority_array);
+    return object;
+}
+
+static void judge(JsonObject *object, GPtrArray *chain, EVP_PKEY *public_key, const char *serial,
+                  const char *state_directory)
+{
+    g_autoptr(GError) failure = NULL;
+    g_autoptr(X509_STORE) roots = trust_open_yubico(state_directory, &failure);
+    if (roots == NULL && failure == NULL)
+        failure = g_error_new_literal(
+            IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE,
+            "no Yubico root was given; get the PIV roots from https://developers.yubico.com/PKI/ and give "
+            "them with: iothsmctl trust add --for=yubico FILE");
+    bool verified = roots != NULL && attestation_verify(chain, public_key, serial, roots, &failure);
+    json_object_set_boolean_member(object, "verified", verified);
+    set_text(object, "reason", verified ? NULL : failure->message);
+}
+
+JsonObject *describe_attestation(GPtrArray *chain, EVP_PKEY *public_key, const char *serial,
+                                 const char *state_directory, GError **error)
+{
+    if (chain->len == 0) {
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE, "Token %s gave an empty attestation",
+                    serial);
+        return NULL;
+    }
+    g_autoptr(Attestation) claims = attestation_read(g_ptr_array_index(chain, 0), error);
+    if (claims == NULL) {
+        g_prefix_error(error, "Token %s: ", serial);
+        return NULL;
+    }
+    JsonObject *object = json_object_new();
+    judge(object, chain, public_key, serial, state_directory);
+    set_text(object, "firmware", claims->firmware);
+    take_text(object, "serial",
+              claims->serial > 0 ? g_strdup_printf("%" G_GUINT64_FORMAT, claims->serial) : NULL);
+    set_text(object, "pinPolicy", claims->pin_policy);
+    set_text(object, "touchPolicy", claims->touch_policy);
+    set_text(object, "formFactor", claims->form_factor);
+    json_object_set_boolean_member(object, "fips", claims->fips);
     return object;
 }

@@ -8,7 +8,7 @@
  *
  * {"version", "platformUrl", "linkState", "linkTransport", "linkMessage", "nextAttempt",
  * "connectedAuthorities", "connectedSlots", "signatures", "denied", "pinsSealed", "tokens": [{"kind",
- * "serial", "label", "model", "firmware", "state", "message", "operation", "progress", "pinState",
+ * "serial", "label", "model", "firmware", "state", "message", "operation", "operationSince", "pinState",
  * "pinRetries", "pukRetries", "managementKeyState", "freeSlots": [], "keyTypes": [], "slots": [{"name",
  * "label", "keyType", "state", "certificate", "subject", "issuer", "serialNumber", "thumbprint",
  * "fingerprint", "notBefore", "notAfter", "touchPolicy", "pinPolicy", "origin", "authority", "linkState",
@@ -16,15 +16,22 @@
  * "notAfter", "slots": ["SERIAL/NAME"], "linkState", "linkMessage", "nextAttempt", "signatures", "denied",
  * "lastSignature"}]}
  *
- * Times are numbers: notBefore and notAfter in seconds, nextAttempt and lastSignature in µs since the epoch,
- * 0 for never. Texts are "" where there is nothing to say; a slot's "authority" is a thumbprint. progress,
- * pinRetries and pukRetries are -1 where unknown. */
+ * Times are numbers: notBefore and notAfter in seconds, nextAttempt, lastSignature and operationSince in µs
+ * since the epoch, 0 for never. Texts are "" where there is nothing to say; a slot's "authority" is a
+ * thumbprint. pinRetries and pukRetries are -1 where unknown. */
 
 #include "daemon/manager.h"
 #include <json-glib/json-glib.h>
 
 /* Transfer full. Never blocks. */
 JsonObject *describe(const Manager *manager);
+
+/* What an attestation says, and whether to believe it: {"verified", "reason", "firmware", "serial",
+ * "pinPolicy", "touchPolicy", "formFactor", "fips"}. |chain| and |public_key| as slot_attest and
+ * slot_public_key give them. BAD_CERTIFICATE where its claims can't even be read. Thread safe; reads the
+ * roots' file. Transfer full. */
+JsonObject *describe_attestation(GPtrArray *chain, EVP_PKEY *public_key, const char *serial,
+                                 const char *state_directory, GError **error);
 
 /* How many slots have their authority's channel confirmed by the platform. */
 guint describe_connected_slots(const Manager *manager);

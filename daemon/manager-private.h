@@ -22,6 +22,7 @@ struct Manager {
     Source *softhsm;          /* one of them, or NULL */
     GPtrArray *tokens;        /* Token, by serial */
     GHashTable *refused_pins; /* serials of tokens whose refusal of a PIN was logged */
+    GHashTable *touch_asked;  /* serials of tokens whose wait for a touch was told */
     AuthoritySet *authorities;
     Link *link;
     ManagerEvents events;

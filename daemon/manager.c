@@ -83,12 +83,29 @@ static void log_refused_pin(Manager *self, const Token *token)
                   "Token %s refused the PIN; it is not tried again", serial);
 }
 
+/* Once each time that a wait begins. True when one is over. */
+static bool tell_touch(Manager *self, const Token *token)
+{
+    const char *serial = token_serial(token);
+    const char *slot = token_touch_slot(token);
+    if (token_state(token) != TOKEN_STATE_TOUCH_NEEDED)
+        return g_hash_table_remove(self->touch_asked, serial);
+    if (!g_hash_table_add(self->touch_asked, g_strdup(serial)))
+        return false;
+    log_event(LOG_NOTICE, MESSAGE_TOUCH_NEEDED, LOG_FIELDS({"IOTHSM_TOKEN", serial}, {"IOTHSM_SLOT", slot}),
+              "Token %s waits to be touched: slot %s", serial, slot);
+    emit_event(self, "touch-needed", LOG_FIELDS({"token", serial}, {"slot", slot}));
+    return false;
+}
+
 static void on_token_changed(Token *token, void *userdata)
 {
     Manager *self = userdata;
     log_refused_pin(self, token);
     authority_set_go_on(self->authorities);
-    if (token_state(token) == TOKEN_STATE_READY)
+    /* A touch that did not come is no reason to ask for the next one at once. */
+    bool touch_over = tell_touch(self, token);
+    if (token_state(token) == TOKEN_STATE_READY && !touch_over)
         retry_authorities(self, token);
     if (self->events.token_changed)
         self->events.token_changed(token, self->events.userdata);
@@ -192,6 +209,7 @@ static void on_gone(Source *source, const char *serial, void *userdata)
     token_gone(token);
     g_ptr_array_remove(self->tokens, token);
     g_hash_table_remove(self->refused_pins, serial);
+    g_hash_table_remove(self->touch_asked, serial);
     log_event(LOG_INFO, MESSAGE_TOKEN_GONE, LOG_FIELDS({"IOTHSM_TOKEN", serial}), "Token %s is gone", serial);
     if (self->events.token_removed)
         self->events.token_removed(token, self->events.userdata);
@@ -291,6 +309,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     self->sources = g_ptr_array_new_with_free_func(free_source);
     self->tokens = g_ptr_array_new();
     self->refused_pins = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    self->touch_asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
     Config *config = config_load(options->config_file, options->state_directory, error);
     if (!config)
@@ -324,6 +343,7 @@ void manager_free(Manager *self)
     g_ptr_array_unref(self->sources);
     g_ptr_array_unref(self->tokens);
     g_hash_table_unref(self->refused_pins);
+    g_hash_table_unref(self->touch_asked);
     worker_close_and_join(self->files);
     journal_close(self->journal);
     identity_free(self->identity);

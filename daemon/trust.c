@@ -92,6 +92,22 @@ static char *yubico_path(const char *state_directory)
     return g_build_filename(state_directory, "trust", "yubico.pem", NULL);
 }
 
+X509_STORE *trust_open_yubico(const char *state_directory, GError **error)
+{
+    g_autofree char *path = yubico_path(state_directory);
+    g_autoptr(GPtrArray) anchors = read_anchors(path, error);
+    if (!anchors || anchors->len == 0)
+        return NULL;
+    g_autoptr(X509_STORE) store = X509_STORE_new();
+    bool filled = store != NULL;
+    for (guint i = 0; filled && i < anchors->len; i++)
+        filled = X509_STORE_add_cert(store, g_ptr_array_index(anchors, i)) == 1;
+    if (filled)
+        return g_steal_pointer(&store);
+    error_set_openssl(error, IOTHSM_ERROR_FAILED, "%s can't be used as trust anchors", path);
+    return NULL;
+}
+
 static bool is_ca(X509 *certificate, GError **error)
 {
     if (X509_check_ca(certificate) > 0)

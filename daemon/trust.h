@@ -17,6 +17,10 @@
  * the sentence that tells where to get it and the command. Transfer full. Blocks (a small file). */
 X509_STORE *trust_open_platform(const char *path, GError **error);
 
+/* A store with exactly the attestation roots that the operator has given; NULL without an error: none.
+ * Transfer full. Blocks (a small file). */
+X509_STORE *trust_open_yubico(const char *state_directory, GError **error);
+
 /* Checks |pem| (exactly one CA certificate), writes it to |path| for platform or STATE/trust/yubico.pem
  * (appended) for yubico. Blocks: runs on a worker. */
 bool trust_add(const char *state_directory, const char *platform_path, const char *purpose, const char *pem,

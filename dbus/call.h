@@ -18,10 +18,11 @@
 
 /* What the methods carry; each uses its few. Texts belong to the message. */
 typedef struct Arguments {
-    const char *name; /* a slot's name, a label, a purpose */
+    const char *name; /* a slot's name, a label, a purpose, an algorithm */
     const char *pem;
     bool persist;
     bool on;
+    bool protect;
     KeyType key_type;
     KeyOptions key;
     ProvisionOptions provision;

@@ -5,6 +5,7 @@
 #include "daemon/ca/name.h"
 #include "daemon/describe.h"
 #include "daemon/error.h"
+#include "daemon/json.h"
 #include "daemon/log.h"
 #include "daemon/message-ids.h"
 #include "dbus/bus-private.h"
@@ -162,12 +163,99 @@ static void act_clear(Call *call)
     slot_clear(call->subject, call->cancellable, call_done, call);
 }
 
+/* --- attestation ------------------------------------------------------------------------------------- */
+
+static void on_attested(GPtrArray *chain, const GError *error, void *call)
+{
+    if (error != NULL) {
+        call_fail(call, error);
+        return;
+    }
+    g_autoptr(GString) pem = g_string_new(NULL);
+    for (guint i = 0; i < chain->len; i++) {
+        g_autofree char *certificate = certificate_to_pem(g_ptr_array_index(chain, i));
+        g_string_append(pem, certificate);
+    }
+    call_answer_text(call, pem->str);
+}
+
+static void act_attest(Call *call)
+{
+    slot_attest(call->subject, on_attested, call);
+}
+
+/* The judgement is made on the worker, since the roots are a file. */
+typedef struct JudgeJob {
+    Call *call;
+    GPtrArray *chain;
+    EVP_PKEY *public_key;
+    char *serial;
+    char *state_directory;
+    char *result;
+} JudgeJob;
+
+static void judge_job_free(void *data)
+{
+    JudgeJob *job = data;
+    g_ptr_array_unref(job->chain);
+    EVP_PKEY_free(job->public_key);
+    g_free(job->serial);
+    g_free(job->state_directory);
+    g_free(job->result);
+    g_free(job);
+}
+
+static bool judge_run(void *data, GCancellable *cancelled, GError **error)
+{
+    JudgeJob *job = data;
+    g_autoptr(JsonObject) judgement =
+        describe_attestation(job->chain, job->public_key, job->serial, job->state_directory, error);
+    job->result = judgement != NULL ? json_object_to_text(judgement) : NULL;
+    return judgement != NULL;
+}
+
+static void judge_done(const GError *error, void *userdata)
+{
+    JudgeJob *job = userdata;
+    call_text_done(job->result, error, job->call);
+}
+
+static void judge_attestation(GPtrArray *chain, const GError *error, void *userdata)
+{
+    Call *call = userdata;
+    if (error != NULL || call->bus == NULL) {
+        call_done(error, call); /* without a bus, for nobody */
+        return;
+    }
+    JudgeJob *job = g_new0(JudgeJob, 1);
+    EVP_PKEY *public_key = slot_public_key(call->subject);
+    EVP_PKEY_up_ref(public_key);
+    *job = (JudgeJob){.call = call,
+                      .chain = g_ptr_array_ref(chain),
+                      .public_key = public_key,
+                      .serial = g_strdup(token_serial(slot_token(call->subject))),
+                      .state_directory = g_strdup(manager_state_directory(call->bus->manager))};
+    if (!worker_submit(call->bus->worker, judge_run, job, judge_job_free, WORKER_NO_DEADLINE,
+                       call->cancellable, judge_done, job, NULL)) {
+        g_autoptr(GError) limit = g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED,
+                                              "Too many such calls are waiting; try again in a moment");
+        call_fail(call, limit);
+    }
+}
+
+static void act_describe_attestation(Call *call)
+{
+    slot_attest(call->subject, judge_attestation, call);
+}
+
 /* --- the interface ----------------------------------------------------------------------------------- */
 
 static const Method slot_methods[] = {
     {"SelfSign", "provision", read_template, act_self_sign},
     {"CreateCsr", "provision", read_template, act_create_csr},
     {"ImportCertificate", "provision", read_certificate_argument, act_import_certificate},
+    {"Attest", NULL, NULL, act_attest},
+    {"DescribeAttestation", NULL, NULL, act_describe_attestation},
     {"Clear", "destroy", NULL, act_clear},
     {0},
 };
@@ -203,6 +291,8 @@ static const sd_bus_vtable slot_vtable[] = {
     SD_BUS_METHOD_WITH_NAMES("CreateCsr", "sa{sv}", SD_BUS_PARAM(template) SD_BUS_PARAM(options), "s",
                              SD_BUS_PARAM(request), call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("ImportCertificate", "s", SD_BUS_PARAM(certificate), "", "", call_handle, PLAIN),
+    SD_BUS_METHOD_WITH_NAMES("Attest", "", "", "s", SD_BUS_PARAM(chain), call_handle, PLAIN),
+    SD_BUS_METHOD_WITH_NAMES("DescribeAttestation", "", "", "s", SD_BUS_PARAM(json), call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("Clear", "", "", "", "", call_handle, PLAIN),
     SD_BUS_VTABLE_END,
 };

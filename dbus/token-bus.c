@@ -17,7 +17,7 @@ typedef struct TokenObject {
     char *state;
     char *message;
     char *operation;
-    double progress;
+    uint64_t operation_since;
     char *pin_state;
     int32_t pin_retries;
     int32_t puk_retries;
@@ -47,7 +47,7 @@ static void token_read(Object *object)
     self->state = g_strdup(token_state_to_string(token_state(token)));
     self->message = describe_text(token_message(token));
     self->operation = describe_text(token_operation(token));
-    self->progress = token_progress(token);
+    self->operation_since = (uint64_t)token_operation_since(token);
     self->pin_state = g_strdup(pin_state_to_string(token_pin_state(token)));
     self->pin_retries = token_pin_retries(token);
     self->puk_retries = token_puk_retries(token);
@@ -73,25 +73,32 @@ static void add_details(Call *call)
 
 /* --- PINs -------------------------------------------------------------------------------------------- */
 
-static bool read_set_pin(Call *call, GError **error)
+/* Before anybody is asked for a password for nothing. */
+static bool check_persist(const Call *call, const char *what, GError **error)
+{
+    if (!call->arguments.persist || manager_can_persist_pins(call->bus->manager))
+        return true;
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                "The %s of token %s can't be kept on disk: there is no sealing key (credential iothsm.key); "
+                "give it for this run only",
+                what, token_serial(call->subject));
+    return false;
+}
+
+static bool read_persist(Call *call, GError **error)
 {
     int persist;
-    if (!call_read_descriptor(call, 0, error))
-        return false;
     if (sd_bus_message_read_basic(call->message, 'b', &persist) <= 0) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "The argument \"persist\" can't be read");
         return false;
     }
-    if (persist && !manager_can_persist_pins(call->bus->manager)) {
-        g_set_error(
-            error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-            "The PIN of token %s can't be kept on disk: there is no sealing key (credential iothsm.key); "
-            "give it for this run only",
-            token_serial(call->subject));
-        return false;
-    }
     call->arguments.persist = persist;
-    return true;
+    return check_persist(call, "PIN", error);
+}
+
+static bool read_set_pin(Call *call, GError **error)
+{
+    return call_read_descriptor(call, 0, error) && read_persist(call, error);
 }
 
 static void act_set_pin(Call *call)
@@ -139,6 +146,58 @@ static void act_drain(Call *call)
 {
     manager_drain_token(call->bus->manager, call->subject, call->arguments.on, call->cancellable, call_done,
                         call);
+}
+
+static void act_use_factory_pin(Call *call)
+{
+    token_use_factory_pin(call->subject, call->arguments.persist, call->cancellable, call_done, call);
+}
+
+/* --- management keys --------------------------------------------------------------------------------- */
+
+static bool read_set_management_key(Call *call, GError **error)
+{
+    const CallOption options[] = {
+        {"persist", 'b', &call->arguments.persist},
+        {NULL, 0, NULL},
+    };
+    return call_read_descriptor(call, 0, error) && call_read_options(call, options, error) &&
+           check_persist(call, "management key", error);
+}
+
+static void act_set_management_key(Call *call)
+{
+    token_set_management_key(call->subject, call->arguments.secrets[0], call->arguments.persist,
+                             call->cancellable, call_done, call);
+}
+
+static bool read_change_management_key(Call *call, GError **error)
+{
+    Arguments *arguments = &call->arguments;
+    const CallOption options[] = {
+        {"current", 'h', &arguments->descriptors[0]}, {"new", 'h', &arguments->descriptors[1]},
+        {"algorithm", 's', &arguments->name},         {"protect", 'b', &arguments->protect},
+        {"persist", 'b', &arguments->persist},        {NULL, 0, NULL},
+    };
+    return call_read_options(call, options, error) && check_persist(call, "management key", error);
+}
+
+static void act_change_management_key(Call *call)
+{
+    const Arguments *arguments = &call->arguments;
+    const ManagementKeyChange change = {
+        .current = arguments->secrets[0],
+        .replacement = arguments->secrets[1],
+        .algorithm = arguments->name,
+        .protect = arguments->protect,
+    };
+    token_change_management_key(call->subject, &change, arguments->persist, call->cancellable, call_done,
+                                call);
+}
+
+static void act_forget_management_key(Call *call)
+{
+    token_forget_management_key(call->subject, call->cancellable, call_done, call);
 }
 
 /* --- keys -------------------------------------------------------------------------------------------- */
@@ -226,10 +285,14 @@ static void act_import_key(Call *call)
 
 static const Method token_methods[] = {
     {"SetPin", "manage-secrets", read_set_pin, act_set_pin},
+    {"UseFactoryPin", "manage-secrets", read_persist, act_use_factory_pin},
     {"ForgetPin", "manage-secrets", NULL, act_forget_pin},
     {"ChangePin", "manage-secrets", read_two_secrets, act_change_pin},
     {"UnblockPin", "manage-secrets", read_two_secrets, act_unblock_pin},
     {"Drain", "configure", read_drain, act_drain},
+    {"SetManagementKey", "manage-secrets", read_set_management_key, act_set_management_key},
+    {"ChangeManagementKey", "manage-secrets", read_change_management_key, act_change_management_key},
+    {"ForgetManagementKey", "manage-secrets", NULL, act_forget_management_key},
     {"GenerateKey", "provision", read_generate_key, act_generate_key},
     {"ImportKey", "provision", read_import_key, act_import_key},
     {0},
@@ -252,7 +315,7 @@ static const sd_bus_vtable token_vtable[] = {
     PROPERTY("State", "s", state, CHANGES),
     PROPERTY("Message", "s", message, CHANGES),
     PROPERTY("Operation", "s", operation, CHANGES),
-    PROPERTY("Progress", "d", progress, CHANGES),
+    PROPERTY("OperationSince", "t", operation_since, CHANGES),
     PROPERTY("PinState", "s", pin_state, CHANGES),
     PROPERTY("PinRetries", "i", pin_retries, CHANGES),
     PROPERTY("PukRetries", "i", puk_retries, CHANGES),
@@ -261,12 +324,18 @@ static const sd_bus_vtable token_vtable[] = {
     PROPERTY("KeyTypes", "as", key_types, CHANGES),
     SD_BUS_METHOD_WITH_NAMES("SetPin", "hb", SD_BUS_PARAM(pin) SD_BUS_PARAM(persist), "", "", call_handle,
                              SECRET),
+    SD_BUS_METHOD_WITH_NAMES("UseFactoryPin", "b", SD_BUS_PARAM(persist), "", "", call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("ForgetPin", "", "", "", "", call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("ChangePin", "hh", SD_BUS_PARAM(old_pin) SD_BUS_PARAM(new_pin), "", "",
                              call_handle, SECRET),
     SD_BUS_METHOD_WITH_NAMES("UnblockPin", "hh", SD_BUS_PARAM(puk) SD_BUS_PARAM(new_pin), "", "", call_handle,
                              SECRET),
     SD_BUS_METHOD_WITH_NAMES("Drain", "b", SD_BUS_PARAM(on), "", "", call_handle, PLAIN),
+    SD_BUS_METHOD_WITH_NAMES("SetManagementKey", "ha{sv}", SD_BUS_PARAM(key) SD_BUS_PARAM(options), "", "",
+                             call_handle, SECRET),
+    SD_BUS_METHOD_WITH_NAMES("ChangeManagementKey", "a{sv}", SD_BUS_PARAM(options), "", "", call_handle,
+                             SECRET),
+    SD_BUS_METHOD_WITH_NAMES("ForgetManagementKey", "", "", "", "", call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("GenerateKey", "ssa{sv}",
                              SD_BUS_PARAM(slot) SD_BUS_PARAM(type) SD_BUS_PARAM(options), "o",
                              SD_BUS_PARAM(slot_object), call_handle, PLAIN),

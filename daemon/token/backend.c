@@ -47,3 +47,8 @@ void token_info_free(TokenInfo *info)
     g_ptr_array_unref(info->slots);
     g_free(info);
 }
+
+bool backend_is_piv(const Backend *backend)
+{
+    return backend->class->set_management_key != NULL;
+}

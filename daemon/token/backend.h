@@ -136,3 +136,6 @@ struct Backend {
     const BackendClass *class;
     BackendReports reports;
 };
+
+/* Has it what PIV adds to a token: policies for PIN and touch, a management key, a known factory PIN? */
+bool backend_is_piv(const Backend *backend);

@@ -14,10 +14,16 @@
  *   delay-ms   how long each signature and each change takes, default 0
  *   threads    how many calls may run at once, default 1; 0: one a processor
  *   slots      how many keys fit, default 8
+ *   piv        1: it has what a YubiKey has: policies for PIN and touch, a management key, a factory PIN
+ *              (123456), attestation
+ *   management-key    of such a token, in 48 hexadecimal digits; default: the factory's
+ *   touch-limit-ms    how long it waits for a finger, default 15000
+ *   attestation-root  a file: the certificate that vouches for it is written there
  * All functions but the ones marked so are for the main thread. */
 
 #include "daemon/error.h"
 #include "daemon/token/source.h"
+#include <openssl/x509.h>
 
 /* |specs|: one line a token, separated by newlines or ';'; may be empty. Transfer full. */
 Source *fake_source_new(const char *specs, GError **error);
@@ -36,5 +42,13 @@ void fake_source_hold(Source *source, const char *serial, bool hold);
 guint fake_source_held(Source *source, const char *serial);
 /* PINs and PUKs that the token was handed so far, right or wrong. */
 guint fake_source_pins_presented(Source *source, const char *serial);
+/* A finger. A key with a touch policy signs after that; one with "cached" does so for 15 s. */
+void fake_source_touch(Source *source, const char *serial);
+/* Signatures that wait for one. */
+guint fake_source_waits_for_touch(Source *source, const char *serial);
+/* How often it was asked to attest a key. */
+guint fake_source_attestations(Source *source, const char *serial);
+/* Transfer none. */
+X509 *fake_source_attestation_root(Source *source, const char *serial);
 /* How many calls ran at the same time, at most. */
 guint fake_source_most_at_once(Source *source, const char *serial);

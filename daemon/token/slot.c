@@ -19,7 +19,10 @@ struct Slot {
     bool listed;
     SlotInfo *info;
     guint64 signatures;
-    gint64 failed; /* when its last use failed, monotonic µs; 0: it did not */
+    gint64 failed;              /* when its last use failed, monotonic µs; 0: it did not */
+    GPtrArray *attestation;     /* X509: the token's answer for the present key, or NULL */
+    GError *attestation_error;  /* its refusal, or NULL */
+    GPtrArray *attestation_for; /* AttestWait, while the token is being asked */
 };
 
 Slot *slot_new(Token *token, SlotInfo *info)
@@ -29,6 +32,12 @@ Slot *slot_new(Token *token, SlotInfo *info)
     slot->listed = true;
     slot->info = info;
     return slot;
+}
+
+static void forget_attestation(Slot *slot)
+{
+    g_clear_pointer(&slot->attestation, g_ptr_array_unref);
+    g_clear_error(&slot->attestation_error);
 }
 
 static void slot_free_if_unused(Slot *slot)
@@ -42,6 +51,7 @@ static void slot_free_if_unused(Slot *slot)
 void slot_unlist(Slot *slot)
 {
     slot->listed = false;
+    forget_attestation(slot);
     slot_free_if_unused(slot);
 }
 
@@ -75,6 +85,8 @@ bool slot_update(Slot *slot, SlotInfo *info)
 {
     g_autoptr(SlotInfo) old = slot->info;
     slot->info = info;
+    if (!same_public_key(old->public_key, info->public_key) || old->origin != info->origin)
+        forget_attestation(slot);
     return g_strcmp0(old->label, info->label) != 0 || !same_public_key(old->public_key, info->public_key) ||
            !same_certificate(old->certificate, info->certificate) ||
            old->has_private_key != info->has_private_key || old->origin != info->origin ||
@@ -322,4 +334,140 @@ void slot_clear(Slot *slot, GCancellable *cancellable, DoneFunc done, void *user
     act->done = done;
     act->userdata = userdata;
     act_submit(act, cancellable);
+}
+
+typedef struct AttestWait {
+    AttestFunc done;
+    void *userdata;
+} AttestWait;
+
+/* One question to the token. */
+typedef struct Attest {
+    Slot *slot; /* for the main thread only */
+    Driver *driver;
+    char *name;
+    EVP_PKEY *public_key; /* whose attestation it is */
+    GPtrArray *chain;     /* the answer */
+} Attest;
+
+static void attest_free(void *data)
+{
+    Attest *attest = data;
+    g_free(attest->name);
+    EVP_PKEY_free(attest->public_key);
+    if (attest->chain)
+        g_ptr_array_unref(attest->chain);
+    driver_unref(attest->driver);
+    token_drain_look(attest->slot->token);
+    slot_unref(attest->slot);
+    g_free(attest);
+}
+
+static bool attest_run(void *data, GCancellable *cancelled, GError **error)
+{
+    Attest *attest = data;
+    Backend *backend = attest->driver->backend;
+    attest->chain = backend->class->attest(backend, attest->name, error);
+    return attest->chain != NULL;
+}
+
+static void tell_attested(Slot *slot, GPtrArray *chain, const GError *error)
+{
+    g_autoptr(GPtrArray) waiting = g_steal_pointer(&slot->attestation_for);
+    for (guint i = 0; i < waiting->len; i++) {
+        const AttestWait *wait = g_ptr_array_index(waiting, i);
+        wait->done(chain, error, wait->userdata);
+    }
+}
+
+static void attest_done(const GError *error, void *userdata)
+{
+    Attest *attest = userdata;
+    Slot *slot = attest->slot;
+    g_autoptr(GPtrArray) chain = error ? NULL : g_ptr_array_ref(attest->chain);
+    if (same_public_key(slot->info->public_key, attest->public_key)) {
+        forget_attestation(slot);
+        if (chain)
+            slot->attestation = g_ptr_array_ref(chain);
+        else if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED))
+            slot->attestation_error = g_error_copy(error);
+    }
+    tell_attested(slot, chain, error);
+}
+
+/* Before the token is asked: can there be an answer? */
+static GError *attestation_refusal(const Slot *slot)
+{
+    const char *token = token_serial(slot->token);
+    if (!slot->token->worker || !slot->listed)
+        return g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE, "Slot %s of token %s is gone",
+                           slot->info->name, token);
+    if (!slot->info->has_private_key || !slot->info->public_key)
+        return g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY,
+                           "Slot %s of token %s holds no key that the token could attest", slot->info->name,
+                           token);
+    if (!slot->token->driver->backend->class->attest)
+        return g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+                           "Token %s can't attest its keys (YubiKeys can)", token);
+    if (slot->info->origin == KEY_ORIGIN_IMPORTED)
+        return g_error_new(
+            IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+            "The key in slot %s of token %s was imported, so the token can't attest that it was "
+            "made there",
+            slot->info->name, token);
+    return NULL;
+}
+
+static gboolean on_attestation_known(gpointer userdata);
+
+static void ask_for_attestation(Slot *slot)
+{
+    Attest *attest = g_new0(Attest, 1);
+    EVP_PKEY_up_ref(slot->info->public_key);
+    *attest = (Attest){.slot = slot_ref(slot),
+                       .driver = driver_ref(slot->token->driver),
+                       .name = g_strdup(slot->info->name),
+                       .public_key = slot->info->public_key};
+    if (!worker_submit(slot->token->worker, attest_run, attest, attest_free, WORKER_NO_DEADLINE, NULL,
+                       attest_done, attest, &slot->attestation_error))
+        g_idle_add(on_attestation_known, slot_ref(slot));
+}
+
+/* Asks the token, or answers soon with what is known. */
+static void begin_attestation(Slot *slot)
+{
+    if (!slot->attestation && !slot->attestation_error)
+        slot->attestation_error = attestation_refusal(slot);
+    if (slot->attestation || slot->attestation_error)
+        g_idle_add(on_attestation_known, slot_ref(slot));
+    else
+        ask_for_attestation(slot);
+}
+
+/* Only what will be so the next time, too, is kept. */
+static gboolean on_attestation_known(gpointer userdata)
+{
+    g_autoptr(Slot) slot = userdata;
+    if (!slot->attestation && !slot->attestation_error) {
+        begin_attestation(slot); /* the key was replaced meanwhile */
+        return G_SOURCE_REMOVE;
+    }
+    g_autoptr(GPtrArray) chain = slot->attestation ? g_ptr_array_ref(slot->attestation) : NULL;
+    g_autoptr(GError) error = slot->attestation_error ? g_error_copy(slot->attestation_error) : NULL;
+    if (error && error->code != IOTHSM_ERROR_UNSUPPORTED)
+        g_clear_error(&slot->attestation_error);
+    tell_attested(slot, chain, error);
+    return G_SOURCE_REMOVE;
+}
+
+void slot_attest(Slot *slot, AttestFunc done, void *userdata)
+{
+    AttestWait *wait = g_new0(AttestWait, 1);
+    *wait = (AttestWait){done, userdata};
+    bool asked = slot->attestation_for != NULL;
+    if (!asked)
+        slot->attestation_for = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(slot->attestation_for, wait);
+    if (!asked)
+        begin_attestation(slot);
 }

@@ -53,3 +53,9 @@ bool slot_use_key(Slot *slot, SlotKeyFunc work, void *data, GDestroyNotify free_
 void slot_write_certificate(Slot *slot, X509 *certificate, GCancellable *cancellable, DoneFunc done,
                             void *userdata);
 void slot_clear(Slot *slot, GCancellable *cancellable, DoneFunc done, void *userdata);
+
+/* What the token says about where the slot's key comes from: the certificate for the key, then that of the
+ * one who signed it. The token is asked once a key, and a refusal is remembered like an answer, so that
+ * nobody can keep a token busy with this. UNSUPPORTED for imported keys and for tokens that can't. */
+typedef void (*AttestFunc)(GPtrArray *chain, const GError *error, void *userdata); /* X509; NULL on failure */
+void slot_attest(Slot *slot, AttestFunc done, void *userdata);

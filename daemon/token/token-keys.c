@@ -15,6 +15,18 @@ static bool slot_is_taken(const Token *token, const char *name)
     return false;
 }
 
+/* Elsewhere they would silently be without effect. */
+static bool check_policies(const Token *token, const KeyOptions *options, GError **error)
+{
+    bool wanted = options && (options->pin_policy || options->touch_policy);
+    if (!wanted || backend_is_piv(token->driver->backend))
+        return true;
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+                "Token %s has no %s policies (YubiKeys have); leave the option out", token->driver->serial,
+                options->touch_policy ? "touch" : "PIN");
+    return false;
+}
+
 /* "" is the first free slot that no other act is about to fill. Transfer full. */
 static char *choose_slot(const Token *token, const char *wanted, GError **error)
 {
@@ -64,7 +76,8 @@ void token_generate_key(Token *token, const char *slot, KeyType type, const KeyO
     g_autoptr(GError) error = NULL;
     Act *act = key_act_new(token, run_generate, options, done, userdata);
     act->key_type = type;
-    if (token->worker && !(act->slot = choose_slot(token, slot, &error))) {
+    if (!check_policies(token, options, &error) ||
+        (token->worker && !(act->slot = choose_slot(token, slot, &error)))) {
         act_refuse(act, g_steal_pointer(&error));
         return;
     }
@@ -87,7 +100,8 @@ void token_import_key(Token *token, const char *slot, Secret *pem, Secret *passp
     Act *act = key_act_new(token, run_import, options, done, userdata);
     act->secret = secret_ref(pem);
     act->other = passphrase ? secret_ref(passphrase) : NULL;
-    if (token->worker && !(act->slot = choose_slot(token, slot, &error))) {
+    if (!check_policies(token, options, &error) ||
+        (token->worker && !(act->slot = choose_slot(token, slot, &error)))) {
         act_refuse(act, g_steal_pointer(&error));
         return;
     }

@@ -13,6 +13,9 @@
 
 #define PIN_SIZE_MAX 255
 
+/* PIV's, and no secret. */
+static const char factory_pin[] = "123456";
+
 static bool check_pin(const Secret *pin, const char *what, GError **error)
 {
     gsize size = secret_size(pin);
@@ -78,8 +81,14 @@ static bool login(Act *act, Secret *pin, bool insist, GError **error)
     return false;
 }
 
+static bool is_factory_pin(const Secret *pin)
+{
+    return secret_size(pin) == strlen(factory_pin) &&
+           memcmp(secret_data(pin), factory_pin, strlen(factory_pin)) == 0;
+}
+
 /* The stored PIN, once. What goes wrong with it is a note, not a failure of the token. */
-static void present_stored_pin(Act *act)
+static void present_stored_pin(Act *act, PinState state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Secret) pin = pin_store_load(act->driver->store, act->driver->serial, &error);
@@ -87,7 +96,13 @@ static void present_stored_pin(Act *act)
         act->verdict = PIN_REFUSED;
         return;
     }
-    if (pin && check_pin(pin, "stored PIN", &error))
+    if (pin && state == PIN_STATE_FACTORY && backend_is_piv(act->driver->backend) && !is_factory_pin(pin))
+        g_set_error(
+            &error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
+            "Token %s says that it has its factory PIN, so the PIN kept for it was not tried; give the "
+            "right one with: iothsmctl pin set",
+            act->driver->serial);
+    else if (pin && check_pin(pin, "stored PIN", &error))
         (void)login(act, pin, false, &error);
     if (error && !act->note)
         act->note = g_strdup(error->message);
@@ -104,8 +119,8 @@ static bool run_start(Act *act, GCancellable *cancelled, GError **error)
         return false;
     }
     if (info->pin_state == PIN_STATE_MISSING || info->pin_state == PIN_STATE_FACTORY)
-        present_stored_pin(act);
-    if (act->verdict == PIN_NOT_TRIED) {
+        present_stored_pin(act, info->pin_state);
+    if (!act_present_management_key(act, info) && act->verdict == PIN_NOT_TRIED) {
         act->probe = number;
         act->info = g_steal_pointer(&info);
     }
@@ -144,11 +159,32 @@ static bool run_set_pin(Act *act, GCancellable *cancelled, GError **error)
     return login(act, act->secret, true, error) && keep_pin(act, act->secret, act->persist, error);
 }
 
-void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancellable, DoneFunc done,
-                   void *userdata)
+/* Asked of the token a moment before, since another one may have been plugged in or its PIN changed. */
+static bool has_factory_pin(Act *act, GError **error)
 {
-    Act *act = act_new(token, run_set_pin);
-    act->secret = secret_ref(pin);
+    Backend *backend = act->driver->backend;
+    g_autoptr(TokenInfo) info = backend->class->probe(backend, error);
+    if (!info || (info->pin_state == PIN_STATE_FACTORY && backend_is_piv(backend)))
+        return info != NULL;
+    g_set_error(
+        error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
+        "Token %s does not say that it still has the factory PIN, so that was not tried; give its PIN "
+        "with: iothsmctl pin set",
+        act->driver->serial);
+    return false;
+}
+
+static bool run_use_factory_pin(Act *act, GCancellable *cancelled, GError **error)
+{
+    act->secret = secret_new(factory_pin, strlen(factory_pin));
+    return has_factory_pin(act, error) && run_set_pin(act, cancelled, error);
+}
+
+static void give_pin(Token *token, Secret *pin, bool persist, GCancellable *cancellable, DoneFunc done,
+                     void *userdata)
+{
+    Act *act = act_new(token, pin ? run_set_pin : run_use_factory_pin);
+    act->secret = pin ? secret_ref(pin) : NULL;
     act->persist = persist;
     act->done = done;
     act->userdata = userdata;
@@ -160,6 +196,18 @@ void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancel
                                token->driver->serial));
     else
         act_submit(act, cancellable);
+}
+
+void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancellable, DoneFunc done,
+                   void *userdata)
+{
+    give_pin(token, pin, persist, cancellable, done, userdata);
+}
+
+void token_use_factory_pin(Token *token, bool persist, GCancellable *cancellable, DoneFunc done,
+                           void *userdata)
+{
+    give_pin(token, NULL, persist, cancellable, done, userdata);
 }
 
 /* With what the token refused: this is how a person says that the PIN was changed elsewhere. */

@@ -16,6 +16,7 @@ typedef struct Driver {
     Backend *backend;
     char *serial;
     PinStore *store;
+    Token *token; /* main thread; NULL once it is freed */
 } Driver;
 
 Driver *driver_ref(Driver *driver);
@@ -38,9 +39,11 @@ struct Act {
     char *label;
     char *pin_policy;
     char *touch_policy;
-    Secret *secret; /* PIN, old PIN, PUK or PEM */
-    Secret *other;  /* new PIN or passphrase; may be NULL */
+    char *algorithm; /* of a management key, or NULL */
+    Secret *secret;  /* PIN, old PIN, PUK, PEM or management key */
+    Secret *other;   /* new PIN, passphrase or new management key; may be NULL */
     bool persist;
+    bool protect;
     X509 *certificate;
     DoneFunc done;
     TextDoneFunc text_done; /* instead of |done|: gets |slot| */
@@ -53,6 +56,7 @@ struct Act {
     GError *failure; /* why the token could not be read */
     char *note;      /* a sentence about the PIN that a person should see */
     /* Main thread */
+    gint64 since; /* µs since the epoch: it was asked for then */
     bool submitted;
     bool applied;
 };
@@ -60,6 +64,8 @@ struct Act {
 Act *act_new(Token *token, ActRunFunc run);
 /* token-pin.c, on the thread: what the driver found out about a PIN by itself is remembered. */
 void act_note_refused(Act *act);
+/* token-management-key.c, on the thread: the kept one, where the token wants one. Was it presented? */
+bool act_present_management_key(Act *act, const TokenInfo *info);
 /* Takes |act|. Never calls back from inside. */
 void act_submit(Act *act, GCancellable *cancellable);
 /* Ends |act| without having run it, with |error|, which is taken. */
@@ -86,6 +92,11 @@ struct Token {
     bool draining;
     GPtrArray *drains; /* token-drain.c: who waits for the end of it; each has a reference */
     guint drain_look;  /* idle source */
+    /* token-touch.c */
+    GPtrArray *touches; /* names of slots whose keys wait for a finger, in order */
+    guint touch_timer;  /* they are shown then */
+    bool touch_shown;
+    char *touch_message;
 };
 
 /* Something that ran on the token is over: those who wait until it is drained look, soon. */
@@ -93,6 +104,11 @@ void token_drain_look(Token *token);
 /* The same at once. */
 void token_end_drains(Token *token);
 void token_changed(Token *token);
+
+/* Listens to the backend, before its first call. */
+void touch_follow(Token *token);
+/* Nobody waits any more. */
+void touch_forget(Token *token);
 
 /* Slots, by token.c. A token owns its listed slots without a reference to itself; a reference from outside
  * holds the token, too. */

@@ -35,8 +35,8 @@ Token *token_new(Backend *backend, const char *serial, Source *source, PinStore 
     Token *token = g_new0(Token, 1);
     token->references = 1;
     token->driver = g_new0(Driver, 1);
-    *token->driver =
-        (Driver){.references = 1, .backend = backend, .serial = g_strdup(serial), .store = store};
+    *token->driver = (Driver){
+        .references = 1, .backend = backend, .serial = g_strdup(serial), .store = store, .token = token};
     token->worker = worker_new(serial, token_threads(token), QUEUE_LENGTH);
     token->source = source;
     token->events = *events;
@@ -44,6 +44,7 @@ Token *token_new(Backend *backend, const char *serial, Source *source, PinStore 
     token->slots = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unlist);
     token->acts = g_ptr_array_new();
     token->drains = g_ptr_array_new();
+    touch_follow(token);
     return token;
 }
 
@@ -59,11 +60,14 @@ void token_unref(Token *token)
         return;
     worker_close(g_steal_pointer(&token->worker));
     g_clear_handle_id(&token->retry, g_source_remove);
+    touch_forget(token);
+    g_ptr_array_unref(token->touches);
     g_ptr_array_unref(token->slots);
     g_ptr_array_unref(token->acts);
     g_ptr_array_unref(token->drains);
     g_clear_handle_id(&token->drain_look, g_source_remove);
     token_info_free(token->info);
+    token->driver->token = NULL;
     driver_unref(token->driver);
     g_free(token->failure);
     g_free(token->pin_note);
@@ -91,6 +95,7 @@ static void leave(Token *token, void (*close)(Worker *worker))
         return;
     token_ref(token);
     token->gone = true;
+    touch_forget(token);
     g_clear_handle_id(&token->retry, g_source_remove);
     close(g_steal_pointer(&token->worker));
     while (token->slots->len > 0)
@@ -218,6 +223,7 @@ static void act_free(void *data)
     g_free(act->label);
     g_free(act->pin_policy);
     g_free(act->touch_policy);
+    g_free(act->algorithm);
     secret_unref(act->secret);
     secret_unref(act->other);
     X509_free(act->certificate);
@@ -314,6 +320,7 @@ void act_submit(Act *act, GCancellable *cancellable)
         }
     }
     if (act->operation) {
+        act->since = g_get_real_time();
         g_ptr_array_add(token->acts, act);
         token_changed(token);
     }
@@ -381,6 +388,8 @@ TokenState token_state(const Token *token)
         return TOKEN_STATE_FAILED;
     if (!token->probed)
         return TOKEN_STATE_STARTING;
+    if (token->touch_shown)
+        return TOKEN_STATE_TOUCH_NEEDED;
     if (token->draining)
         return TOKEN_STATE_DRAINING;
     return token->acts->len > 0 ? TOKEN_STATE_BUSY : TOKEN_STATE_READY;
@@ -403,6 +412,8 @@ const char *token_message(const Token *token)
         return "The token is gone; plug it in again";
     if (token->failure)
         return token->failure;
+    if (token->touch_shown)
+        return token->touch_message;
     if (token->draining)
         return "It takes no new work; take that back with: iothsmctl drain --undo";
     if (token->pin_note)
@@ -419,15 +430,21 @@ const char *token_message(const Token *token)
     }
 }
 
-const char *token_operation(const Token *token)
+static const Act *running(const Token *token)
 {
-    bool runs = !token->gone && token->acts->len > 0;
-    return runs ? ((Act *)g_ptr_array_index(token->acts, 0))->operation : "";
+    return token->gone || token->acts->len == 0 ? NULL : g_ptr_array_index(token->acts, 0);
 }
 
-double token_progress(const Token *token)
+const char *token_operation(const Token *token)
 {
-    return -1;
+    const Act *act = running(token);
+    return act ? act->operation : "";
+}
+
+gint64 token_operation_since(const Token *token)
+{
+    const Act *act = running(token);
+    return act ? act->since : 0;
 }
 
 PinState token_pin_state(const Token *token)

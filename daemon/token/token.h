@@ -58,9 +58,10 @@ const char *token_model(const Token *token);
 const char *token_firmware(const Token *token);
 TokenState token_state(const Token *token);
 const char *token_state_to_string(TokenState state);
-const char *token_message(const Token *token);   /* "" or a sentence: why it is not ready, what to do */
-const char *token_operation(const Token *token); /* "" or what runs: "generating rsa4096 in slot 01" */
-double token_progress(const Token *token);       /* 0..1, or -1 where unknown */
+const char *token_message(const Token *token);    /* "" or a sentence: why it is not ready, what to do */
+const char *token_operation(const Token *token);  /* "" or what runs: "generating rsa4096 in slot 01" */
+gint64 token_operation_since(const Token *token); /* µs since the epoch: asked for then; 0: nothing runs */
+const char *token_touch_slot(const Token *token); /* "" or the slot whose key waits for a finger */
 PinState token_pin_state(const Token *token);
 const char *pin_state_to_string(PinState state);
 int token_pin_retries(const Token *token);
@@ -84,11 +85,24 @@ void token_wait_drained(Token *token, GCancellable *cancellable, DoneFunc done, 
  * there is no sealing key). A PIN that was refused before is PIN_WRONG without a try. */
 void token_set_pin(Token *token, Secret *pin, bool persist, GCancellable *cancellable, DoneFunc done,
                    void *userdata);
+/* The factory PIN, where the token says that it still has it; PIN_WRONG without a try where it doesn't. */
+void token_use_factory_pin(Token *token, bool persist, GCancellable *cancellable, DoneFunc done,
+                           void *userdata);
 void token_forget_pin(Token *token, GCancellable *cancellable, DoneFunc done, void *userdata);
 void token_change_pin(Token *token, Secret *old_pin, Secret *new_pin, GCancellable *cancellable,
                       DoneFunc done, void *userdata);
 void token_unblock_pin(Token *token, Secret *puk, Secret *new_pin, GCancellable *cancellable, DoneFunc done,
                        void *userdata);
+
+/* Management keys, here and in |change|, are hexadecimal digits. The token has |key|: it is tried, used from
+ * now on, and sealed on disk with |persist|. */
+void token_set_management_key(Token *token, Secret *key, bool persist, GCancellable *cancellable,
+                              DoneFunc done, void *userdata);
+/* The token gets another one: change->replacement, or with change->protect a random one. */
+void token_change_management_key(Token *token, const ManagementKeyChange *change, bool persist,
+                                 GCancellable *cancellable, DoneFunc done, void *userdata);
+/* The one on disk; what the driver holds in memory goes with it or with the token. */
+void token_forget_management_key(Token *token, GCancellable *cancellable, DoneFunc done, void *userdata);
 
 /* |slot| "" = the first free one. |done| gets the slot's name; the slot is listed by then. */
 void token_generate_key(Token *token, const char *slot, KeyType type, const KeyOptions *options,

@@ -80,7 +80,7 @@ static void drop_monitor(GPtrArray *examples)
 
 static void test_examples(void)
 {
-    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1");
+    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,pin=123456,piv=1");
     const char *directory = fixture_directory(fixture);
     g_autofree char *template_file = write_template(fixture);
     g_autoptr(X509) anchor = test_ca("Anchor", test_key("rsa2048"));
@@ -90,6 +90,7 @@ static void test_examples(void)
 
     g_autoptr(GPtrArray) before = read_examples("unknown");
     drop_monitor(before);
+    run_examples(before, "UseFactoryPin", directory);
     run_examples(before, "GenerateKey", directory);
     run_examples(before, "SelfSign", directory);
     g_autoptr(Run) saved = run_iothsmctl("cert F1/01 --output=$1", signed_file, NULL);

@@ -7,6 +7,7 @@
 #include "daemon/link/cms-content.h"
 #include "daemon/link/envelope.h"
 #include "daemon/openssl-cleanup.h"
+#include "daemon/token/fake-attestation.h"
 #include "tests/fuzz/fuzz-keys.h"
 #include "tests/support/support.h"
 #include <openssl/pem.h>
@@ -202,6 +203,31 @@ static void put_requests(void)
     put_text("cms", "full", text);
 }
 
+static void put_certificates(const char *name, X509 *key, X509 *token, X509 *root)
+{
+    X509 *certificates[] = {key, token, root};
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    for (gsize i = 0; i < G_N_ELEMENTS(certificates); i++) {
+        unsigned char *der = NULL;
+        int size = i2d_X509(certificates[i], &der);
+        g_byte_array_append(bytes, der, (guint)size);
+        OPENSSL_free(der);
+    }
+    put("attestation", name, bytes->data, bytes->len);
+}
+
+static void put_attestations(void)
+{
+    static const guint8 policies[] = {2, 3};
+    g_autoptr(FakeAttester) attester = fake_attester_new();
+    g_autoptr(GPtrArray) chain = fake_attester_attest(attester, fuzz_key("attested"), 1234567, policies);
+    put_certificates("genuine", chain->pdata[0], chain->pdata[1], attester->root);
+    put_certificates("chained", chain->pdata[0], chain->pdata[0], attester->certificate);
+    g_autoptr(X509) early =
+        fake_attestation_certificate("Early", attester->key, attester->root, attester->root_key, NULL, NULL);
+    put_certificates("early", chain->pdata[0], early, attester->root);
+}
+
 int main(int argc, char *argv[])
 {
     if (argc != 2) {
@@ -209,6 +235,7 @@ int main(int argc, char *argv[])
         return 2;
     }
     folder = argv[1];
+    put_attestations();
     put_signed();
     put_encrypted();
     put_deflated();

@@ -97,6 +97,41 @@ static void test_the_stored_pin_is_presented_once_at_the_start(void)
     }
 }
 
+/* The daemon's end and its next start: other objects, the same files, the same hardware. */
+static void restart(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+    fake_source_unplug(fixture->source, "F1");
+    pin_store_free(fixture->store);
+    sealing_free(fixture->sealing);
+    fixture->sealing = sealing_new(fixture->directory, fixture->directory, &error);
+    fixture->store = pin_store_new(fixture->sealing, &error);
+    g_assert_no_error(error);
+}
+
+/* A PIN that was right when it was kept, and is not any more: with a token that would count 200 tries. */
+static void test_a_wrong_kept_pin_costs_one_try_in_200_restarts_and_replugs(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(Fixture) fixture =
+        fixture_new_in(fake("fake:serial=F1,pin=654321,retries=250"), directory, true);
+    g_autoptr(Secret) kept = secret_of("123456");
+    g_autoptr(GError) error = NULL;
+    (void)fixture_token(fixture, "F1");
+    g_assert_true(pin_store_save(fixture->store, "F1", kept, &error));
+    for (guint round = 0; round < 200; round++) {
+        if (round % 4 == 0)
+            restart(fixture);
+        else
+            fake_source_unplug(fixture->source, "F1");
+        g_assert_true(fake_source_plug(fixture->source, "fake:serial=F1", &error));
+        Token *token = fixture_token(fixture, "F1");
+        g_assert_cmpint(token_pin_state(token), ==, PIN_STATE_WRONG);
+        g_assert_cmpint(token_pin_retries(token), ==, 249);
+    }
+    g_assert_cmpuint(presented(fixture), ==, 1);
+}
+
 static void test_the_stored_pin_stays_back_when_tries_are_short(void)
 {
     g_autofree char *directory = test_directory();
@@ -328,6 +363,8 @@ int main(int argc, char **argv)
                     test_a_right_pin_does_not_bring_a_refused_one_back);
     g_test_add_func("/token/the-stored-pin-is-presented-once-at-the-start",
                     test_the_stored_pin_is_presented_once_at_the_start);
+    g_test_add_func("/token/a-wrong-kept-pin-costs-one-try-in-200-restarts-and-replugs",
+                    test_a_wrong_kept_pin_costs_one_try_in_200_restarts_and_replugs);
     g_test_add_func("/token/the-stored-pin-stays-back-when-tries-are-short",
                     test_the_stored_pin_stays_back_when_tries_are_short);
     g_test_add_func("/token/a-pin-is-not-kept-without-a-sealing-key",
