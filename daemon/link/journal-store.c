@@ -57,7 +57,7 @@ static const char *const statements[N_STATEMENTS] = {
     [MOVE_LINE] = "UPDATE line SET refused = max(refused, ?1)",
 };
 
-enum { EVICT_AT_ONCE = 1000, SINCE_KEPT_DAYS = 90 };
+enum { EVICT_AT_ONCE = 1000 };
 
 struct JournalStore {
     char *path;
@@ -315,11 +315,16 @@ bool journal_store_set_since(JournalStore *store, const char *channel, const cha
     return run(store, prepared, error);
 }
 
-GHashTable *journal_store_all_since(JournalStore *store, gint64 now, GError **error)
+bool journal_store_forget_since(JournalStore *store, gint64 now, GError **error)
 {
     sqlite3_stmt *forget = statement(store, FORGET_SINCE);
-    sqlite3_bind_int64(forget, 1, now - SINCE_KEPT_DAYS * G_TIME_SPAN_DAY / G_USEC_PER_SEC);
-    if (!run(store, forget, error))
+    sqlite3_bind_int64(forget, 1, now - JOURNAL_SINCE_KEPT);
+    return run(store, forget, error);
+}
+
+GHashTable *journal_store_all_since(JournalStore *store, gint64 now, GError **error)
+{
+    if (!journal_store_forget_since(store, now, error))
         return NULL;
 
     g_autoptr(GHashTable) all = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);

@@ -16,7 +16,11 @@ typedef struct JournalBounds {
     guint64 bytes; /* of intents and answers, with JOURNAL_ROW_OVERHEAD for each row */
 } JournalBounds;
 
-enum { JOURNAL_ROW_OVERHEAD = 256, JOURNAL_DIGEST_SIZE = 32 };
+enum {
+    JOURNAL_ROW_OVERHEAD = 256,
+    JOURNAL_DIGEST_SIZE = 32,
+    JOURNAL_SINCE_KEPT = 90 * 24 * 3600, /* seconds of a channel's silence until it is forgotten */
+};
 
 typedef struct JournalRow {
     guint8 digest[JOURNAL_DIGEST_SIZE];
@@ -64,7 +68,8 @@ bool journal_store_answer(JournalStore *store, const char *thumbprint, const cha
 
 bool journal_store_set_since(JournalStore *store, const char *channel, const char *message_id, gint64 now,
                              GError **error);
-/* Channel to message id, both owned. Channels that were silent for 90 days before |now| are forgotten. */
+bool journal_store_forget_since(JournalStore *store, gint64 now, GError **error);
+/* Channel to message id, both owned, without those that are forgotten |now|. */
 GHashTable *journal_store_all_since(JournalStore *store, gint64 now, GError **error);
 
 /* Evicts some of the requests that were signed before |before| or are too many. Call again while |*ret_more|.

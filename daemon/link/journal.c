@@ -19,9 +19,10 @@
 #include <string.h>
 
 enum {
-    AHEAD_MAX = 5 * 60,       /* seconds that a request may be signed in the future */
-    EVICT_EVERY = 10 * 60,    /* seconds */
-    SINCE_WAIT = 1000 * 1000, /* µs */
+    AHEAD_MAX = 5 * 60,           /* seconds that a request may be signed in the future */
+    EVICT_EVERY = 10 * 60,        /* seconds */
+    SINCE_WAIT = 1000 * 1000,     /* µs */
+    SINCE_LOOK_EVERY = 24 * 3600, /* seconds */
 };
 
 static const JournalBounds bounds = {.rows = 1000 * 1000, .bytes = (guint64)2 << 30};
@@ -40,18 +41,33 @@ typedef struct Work {
     JournalFoundFunc found;
     DoneFunc done;
     void *userdata;
-    bool decided; /* the verdict is known before the thread sees it */
+    bool decided;   /* the verdict is known before the thread sees it */
+    bool abandoned; /* by whoever looks up */
     /* result */
     JournalVerdict verdict;
     JournalRow row;
     GError *error;
 } Work;
 
+/* A request that is being handled. Main thread. */
+typedef struct Flight {
+    guint8 digest[JOURNAL_DIGEST_SIZE];
+    void *owner;    /* who looked it up */
+    bool abandoned; /* its answer will be recorded, and not be sent */
+    GQueue parked;  /* Work: copies that wait for it */
+} Flight;
+
+typedef struct Since {
+    char *message_id;
+    gint64 updated; /* seconds since the epoch */
+} Since;
+
 struct Journal {
     gint64 window;
     GMainContext *context;
-    GHashTable *since;     /* main thread: channel to message id */
-    GHashTable *in_flight; /* main thread: request to its digest */
+    GHashTable *since;     /* main thread: channel to Since */
+    gint64 since_looked;   /* main thread: when it was last cleared of what is old, seconds */
+    GHashTable *in_flight; /* main thread: request to Flight */
     GThread *thread;
     JournalStore *store; /* the thread's */
     gint64 newest_now;   /* the thread's: what look-ups say the time is */
@@ -141,9 +157,10 @@ static bool evict(Journal *journal, GError **error)
         return true;
     if (!journal_store_evict(journal->store, journal->newest_now - journal->window, &more, error))
         return false;
-    if (!more)
-        journal->evict_at = journal->newest_now + EVICT_EVERY;
-    return true;
+    if (more)
+        return true;
+    journal->evict_at = journal->newest_now + EVICT_EVERY;
+    return journal_store_forget_since(journal->store, journal->newest_now, error);
 }
 
 static bool write_since(Journal *journal, GHashTable *since, GError **error)
@@ -196,6 +213,72 @@ static void fail_batch(GQueue *batch, const GError *error)
 static char *request_key(const char *thumbprint, const char *siguuid)
 {
     return g_strdup_printf("%zu %s %s", strlen(thumbprint), thumbprint, siguuid);
+}
+
+/* --- what is in flight -------------------------------------------------------------------------------- */
+
+static void submit(Journal *journal, Work *work);
+
+static void flight_free(void *data)
+{
+    Flight *flight = data;
+    Work *work;
+    while ((work = g_queue_pop_head(&flight->parked)))
+        work_free(work);
+    g_free(flight);
+}
+
+/* From here on, so that of two copies that come together only one gets through. False: |work| has to wait. */
+static bool enter_flight(Journal *journal, Work *work)
+{
+    g_autofree char *key = request_key(work->thumbprint, work->siguuid);
+    Flight *flight = g_hash_table_lookup(journal->in_flight, key);
+    if (!flight) {
+        flight = g_new0(Flight, 1);
+        memcpy(flight->digest, work->digest, JOURNAL_DIGEST_SIZE);
+        flight->owner = work->userdata;
+        flight->abandoned = work->abandoned;
+        g_hash_table_insert(journal->in_flight, g_steal_pointer(&key), flight);
+        return true;
+    }
+    bool same = memcmp(flight->digest, work->digest, JOURNAL_DIGEST_SIZE) == 0;
+    if (same && flight->abandoned) {
+        g_queue_push_tail(&flight->parked, work);
+        return false;
+    }
+    work->decided = true;
+    work->verdict = same ? JOURNAL_IN_FLIGHT : JOURNAL_CONFLICT;
+    return true;
+}
+
+/* The first of those who waited goes on in its place, the others meet that one. */
+void journal_release(Journal *journal, const char *thumbprint, const char *siguuid)
+{
+    g_autofree char *key = request_key(thumbprint, siguuid);
+    Flight *flight = g_hash_table_lookup(journal->in_flight, key);
+    if (!flight)
+        return;
+    GQueue parked = flight->parked;
+    g_queue_init(&flight->parked);
+    g_hash_table_remove(journal->in_flight, key);
+    Work *work;
+    while ((work = g_queue_pop_head(&parked)))
+        if (enter_flight(journal, work))
+            submit(journal, work);
+}
+
+void journal_abandon(Journal *journal, const char *thumbprint, const char *siguuid, void *userdata)
+{
+    g_autofree char *key = request_key(thumbprint, siguuid);
+    Flight *flight = g_hash_table_lookup(journal->in_flight, key);
+    if (!flight)
+        return;
+    if (flight->owner == userdata)
+        flight->abandoned = true;
+    for (GList *link = flight->parked.head; link; link = link->next) {
+        Work *work = link->data;
+        work->abandoned = work->abandoned || work->userdata == userdata;
+    }
 }
 
 static void deliver(Journal *journal, Work *work)
@@ -297,22 +380,48 @@ static gpointer run_thread(gpointer userdata)
     return NULL;
 }
 
+static void since_free(void *data)
+{
+    Since *since = data;
+    g_free(since->message_id);
+    g_free(since);
+}
+
+static void note_since(GHashTable *table, const char *channel, const char *message_id, gint64 now)
+{
+    Since *since = g_new0(Since, 1);
+    *since = (Since){g_strdup(message_id), now};
+    g_hash_table_replace(table, g_strdup(channel), since);
+}
+
+static GHashTable *since_table(GHashTable *stored, gint64 now)
+{
+    GHashTable *table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, since_free);
+    GHashTableIter iter;
+    gpointer channel = NULL;
+    gpointer message_id = NULL;
+    g_hash_table_iter_init(&iter, stored);
+    while (g_hash_table_iter_next(&iter, &channel, &message_id))
+        note_since(table, channel, message_id, now);
+    return table;
+}
+
 Journal *journal_open(const char *path, gint64 replay_window, GError **error)
 {
     gint64 now = g_get_real_time() / G_USEC_PER_SEC;
     g_autoptr(JournalStore) store = journal_store_open(path, &bounds, now, error);
     if (!store)
         return NULL;
-    GHashTable *since = journal_store_all_since(store, now, error);
+    g_autoptr(GHashTable) since = journal_store_all_since(store, now, error);
     if (!since)
         return NULL;
 
     Journal *journal = g_new0(Journal, 1);
     journal->window = replay_window;
     journal->context = g_main_context_ref_thread_default();
-    journal->since = since;
-    journal->in_flight =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
+    journal->since = since_table(since, now);
+    journal->since_looked = now;
+    journal->in_flight = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, flight_free);
     journal->since_dirty = new_since();
     journal->store = g_steal_pointer(&store);
     g_mutex_init(&journal->mutex);
@@ -375,21 +484,7 @@ static void submit(Journal *journal, Work *work)
     g_mutex_unlock(&journal->mutex);
 }
 
-/* From here on, so that of two copies that come together only one gets through. */
-static void enter_flight(Journal *journal, Work *work)
-{
-    g_autofree char *key = request_key(work->thumbprint, work->siguuid);
-    g_autoptr(GBytes) digest = g_bytes_new(work->digest, JOURNAL_DIGEST_SIZE);
-    GBytes *other = g_hash_table_lookup(journal->in_flight, key);
-    if (other) {
-        work->decided = true;
-        work->verdict = g_bytes_equal(other, digest) ? JOURNAL_IN_FLIGHT : JOURNAL_CONFLICT;
-        return;
-    }
-    g_hash_table_insert(journal->in_flight, g_steal_pointer(&key), g_steal_pointer(&digest));
-}
-
-void journal_look_up(Journal *journal, const char *thumbprint, const char *siguuid, const guint8 digest[32],
+bool journal_look_up(Journal *journal, const char *thumbprint, const char *siguuid, const guint8 digest[32],
                      gint64 signing_time, gint64 now, JournalFoundFunc found, void *userdata)
 {
     Work *work = work_new(LOOK_UP, thumbprint, siguuid, userdata);
@@ -397,14 +492,10 @@ void journal_look_up(Journal *journal, const char *thumbprint, const char *siguu
     work->signing_time = signing_time;
     work->now = now;
     work->found = found;
-    enter_flight(journal, work);
-    submit(journal, work);
-}
-
-void journal_release(Journal *journal, const char *thumbprint, const char *siguuid)
-{
-    g_autofree char *key = request_key(thumbprint, siguuid);
-    g_hash_table_remove(journal->in_flight, key);
+    bool goes = enter_flight(journal, work);
+    if (goes)
+        submit(journal, work);
+    return goes;
 }
 
 void journal_intend(Journal *journal, const char *thumbprint, const char *siguuid, const guint8 digest[32],
@@ -427,9 +518,19 @@ void journal_answer(Journal *journal, const char *thumbprint, const char *siguui
     submit(journal, work);
 }
 
+static gboolean is_old(gpointer channel, gpointer since, gpointer now)
+{
+    return ((Since *)since)->updated < *(gint64 *)now - JOURNAL_SINCE_KEPT;
+}
+
 void journal_set_since(Journal *journal, const char *channel, const char *message_id)
 {
-    g_hash_table_replace(journal->since, g_strdup(channel), g_strdup(message_id));
+    gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+    note_since(journal->since, channel, message_id, now);
+    if (now - journal->since_looked >= SINCE_LOOK_EVERY) {
+        journal->since_looked = now;
+        g_hash_table_foreach_remove(journal->since, is_old, &now);
+    }
     g_mutex_lock(&journal->mutex);
     if (g_hash_table_size(journal->since_dirty) == 0) {
         journal->since_due = g_get_monotonic_time() + SINCE_WAIT;
@@ -441,7 +542,8 @@ void journal_set_since(Journal *journal, const char *channel, const char *messag
 
 char *journal_get_since(Journal *journal, const char *channel)
 {
-    return g_strdup(g_hash_table_lookup(journal->since, channel));
+    const Since *since = g_hash_table_lookup(journal->since, channel);
+    return since ? g_strdup(since->message_id) : NULL;
 }
 
 void journal_flush(Journal *journal)

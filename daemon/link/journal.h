@@ -42,10 +42,14 @@ typedef void (*JournalFoundFunc)(JournalVerdict verdict, const char *intent, con
 
 /* |digest|: SHA-256 of the inner JSON, 32 bytes; |signing_time| in seconds since the epoch, 0 = absent; |now|
  * too. After NEW and INTENDED the request is in flight until journal_release, so that no second copy is
- * signed beside it. */
-void journal_look_up(Journal *journal, const char *thumbprint, const char *siguuid, const guint8 digest[32],
+ * signed beside it. False: it meets one whose answer nobody will send (journal_abandon), waits for the
+ * release of that, and is looked up then: |found| may take as long as a signature. */
+bool journal_look_up(Journal *journal, const char *thumbprint, const char *siguuid, const guint8 digest[32],
                      gint64 signing_time, gint64 now, JournalFoundFunc found, void *userdata);
 void journal_release(Journal *journal, const char *thumbprint, const char *siguuid);
+/* Nobody is there any more to send the answer of the request that was looked up with |userdata|; it is still
+ * to be released, or still being looked up. */
+void journal_abandon(Journal *journal, const char *thumbprint, const char *siguuid, void *userdata);
 /* Durable when |done| runs without an error. */
 void journal_intend(Journal *journal, const char *thumbprint, const char *siguuid, const guint8 digest[32],
                     gint64 signing_time, const char *intent, DoneFunc done, void *userdata);

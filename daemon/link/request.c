@@ -45,8 +45,9 @@ struct Request {
     struct SignJob *sign;       /* the worker's, while there is one */
     Signing *signing;           /* signed */
     GPtrArray *tried;           /* Slot: could not sign it */
-    bool in_flight;             /* the journal keeps copies away until we release it */
-    bool shortened;             /* the answer was too large and was replaced */
+    bool looking_up;
+    bool in_flight; /* the journal keeps copies away until we release it */
+    bool shortened; /* the answer was too large and was replaced */
 };
 
 static void finish(Request *request)
@@ -358,6 +359,15 @@ static void prepare_job_free(void *data)
     g_free(job);
 }
 
+/* In order of arrival, unless its turn is over already. */
+static void go_to_token(Request *request)
+{
+    if (request->place && request->tried->len == 0)
+        lane_proceed(request->place, sign, request);
+    else
+        sign(request);
+}
+
 static void on_intended(const GError *error, void *userdata)
 {
     Request *request = userdata;
@@ -368,7 +378,7 @@ static void on_intended(const GError *error, void *userdata)
         refuse(request, "The request could not be recorded");
         return;
     }
-    lane_proceed(request->place, sign, request);
+    go_to_token(request);
 }
 
 static void on_prepared(const GError *error, void *userdata)
@@ -382,10 +392,8 @@ static void on_prepared(const GError *error, void *userdata)
         return;
     }
     request->prepared = g_steal_pointer(&job->signing);
-    if (request->tried->len > 0)
-        sign(request);
-    else if (job->intent)
-        lane_proceed(request->place, sign, request);
+    if (job->intent)
+        go_to_token(request);
     else
         journal_intend(request->journal, authority_thumbprint(request->authority), request->siguuid,
                        request->digest, request->signing_time, signing_intent(request->prepared), on_intended,
@@ -442,6 +450,7 @@ static void on_found(JournalVerdict verdict, const char *intent, const char *ans
                      void *userdata)
 {
     Request *request = userdata;
+    request->looking_up = false;
     request->in_flight = !error && (verdict == JOURNAL_NEW || verdict == JOURNAL_INTENDED);
     if (is_abandoned(request))
         return;
@@ -499,9 +508,11 @@ static void check(Request *request)
         refuse(request, wrong);
         return;
     }
-    journal_look_up(request->journal, authority_thumbprint(request->authority), request->siguuid,
-                    request->digest, request->signing_time, g_get_real_time() / G_USEC_PER_SEC, on_found,
-                    request);
+    request->looking_up = true;
+    if (!journal_look_up(request->journal, authority_thumbprint(request->authority), request->siguuid,
+                         request->digest, request->signing_time, g_get_real_time() / G_USEC_PER_SEC, on_found,
+                         request))
+        lane_leave(g_steal_pointer(&request->place)); /* its turn was when the first of them had it */
 }
 
 static bool is_siguuid(const char *text)
@@ -581,6 +592,9 @@ void request_abandon(Request *request)
     if (!request)
         return;
     request->channel = NULL;
+    if (request->looking_up || request->in_flight)
+        journal_abandon(request->journal, authority_thumbprint(request->authority), request->siguuid,
+                        request);
     g_cancellable_cancel(request->cancellable);
     if (request->delivery)
         g_cancellable_cancel(request->delivery);

@@ -16,5 +16,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(SinceWindow, since_window_free)
 
 /* False: |id| is in the window already. */
 bool since_window_add(SinceWindow *window, const char *id);
+/* Messages that it remembers: those that are not finished, and some thousands of the others. */
+guint since_window_size(const SinceWindow *window);
 /* The new `since`, or NULL where it did not move. Transfer full. */
 char *since_window_finish(SinceWindow *window, const char *id);

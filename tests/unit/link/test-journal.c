@@ -245,6 +245,59 @@ static void second_intent_for_one_request_fails(void)
     g_assert_cmpstr(outcome.intent, ==, "{\"serial\":1}");
 }
 
+/* The channel of the first one is gone, and its answer will be recorded, not sent: copies wait for that. */
+static void a_copy_of_an_abandoned_request_gets_its_answer(void)
+{
+    g_autofree char *path = new_path();
+    g_autoptr(Journal) journal = open_journal(path);
+    guint8 digest[32], other[32];
+    digest_of("request", digest);
+    digest_of("another", other);
+    g_auto(Outcome) first = {0};
+    g_auto(Outcome) copy = {0};
+    g_auto(Outcome) second_copy = {0};
+    g_auto(Outcome) conflict = {0};
+    g_assert_true(journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &first));
+    journal_abandon(journal, "aa", "id", &first); /* while it is still being looked up */
+    g_assert_false(journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &copy));
+    g_assert_false(journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &second_copy));
+    g_assert_true(journal_look_up(journal, "aa", "id", other, NOW, NOW, on_found, &conflict));
+    test_wait(&conflict.done, 20);
+    g_assert_cmpint(first.verdict, ==, JOURNAL_NEW);
+    g_assert_cmpint(conflict.verdict, ==, JOURNAL_CONFLICT);
+    intend(journal, "id", "request", NOW, "{}");
+    answer(journal, "id", "text");
+    g_assert_false(copy.done);
+    journal_release(journal, "aa", "id");
+    test_wait(&copy.done, 20);
+    test_wait(&second_copy.done, 20);
+    g_assert_cmpint(copy.verdict, ==, JOURNAL_ANSWERED);
+    g_assert_cmpstr(copy.answer, ==, "text");
+    g_assert_true(second_copy.verdict == JOURNAL_IN_FLIGHT || second_copy.verdict == JOURNAL_ANSWERED);
+}
+
+/* One channel after the other goes away, each with a copy in hand. The last one gets through. */
+static void abandoned_copies_pass_it_on(void)
+{
+    g_autofree char *path = new_path();
+    g_autoptr(Journal) journal = open_journal(path);
+    guint8 digest[32];
+    digest_of("request", digest);
+    Outcome outcomes[4] = {0};
+    for (guint i = 0; i < 4; i++) {
+        journal_look_up(journal, "aa", "id", digest, NOW, NOW, on_found, &outcomes[i]);
+        if (i < 3)
+            journal_abandon(journal, "aa", "id", &outcomes[i]);
+    }
+    for (guint i = 0; i < 4; i++) {
+        test_wait(&outcomes[i].done, 20);
+        g_assert_cmpint(outcomes[i].verdict, ==, JOURNAL_NEW);
+        g_assert_true(i == 3 || !outcomes[i + 1].done);
+        journal_release(journal, "aa", "id");
+        outcome_clear(&outcomes[i]);
+    }
+}
+
 /* A copy that comes while the first is being signed gets nothing signed and no refusal either. */
 static void only_one_copy_is_handled_at_a_time(void)
 {
@@ -617,6 +670,9 @@ int main(int argc, char *argv[])
     g_test_add_func("/journal/a-repetition-signed-later-keeps-the-row",
                     repetition_signed_later_keeps_the_row);
     g_test_add_func("/journal/a-second-intent-for-one-request-fails", second_intent_for_one_request_fails);
+    g_test_add_func("/journal/a-copy-of-an-abandoned-request-gets-its-answer",
+                    a_copy_of_an_abandoned_request_gets_its_answer);
+    g_test_add_func("/journal/abandoned-copies-pass-it-on", abandoned_copies_pass_it_on);
     g_test_add_func("/journal/only-one-copy-is-handled-at-a-time", only_one_copy_is_handled_at_a_time);
     g_test_add_func("/journal/look-ups-see-what-was-queued-before", look_ups_see_what_was_queued_before);
     g_test_add_func("/journal/closing-finishes-what-is-queued", closing_finishes_what_is_queued);

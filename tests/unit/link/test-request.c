@@ -591,6 +591,12 @@ static void an_unplugged_token_abandons_its_requests(void)
     close_scene(&scene);
 }
 
+static bool is_signed_or_held(void *userdata)
+{
+    const Scene *scene = userdata;
+    return scene->agent->signed_requests->len > 0 || fake_source_held(scene->agent->source, "F1") > 0;
+}
+
 static void open_scene_of_two(Scene *scene)
 {
     open_scene_with(scene, "fake:serial=F1;fake:serial=F2", &(Config){.queue_length = 0});
@@ -654,6 +660,39 @@ static void what_a_token_fails_at_is_signed_by_another(void)
     send_csr(&scene, "twice");
     wait_answers(&scene, answers + 1);
     g_autofree char *text = answer(&scene, "twice", true);
+    close_scene(&scene);
+}
+
+/* The link is made anew while a token signs: what it makes is the answer to the copy that comes then, and
+ * nobody waits behind it. */
+static void a_request_outlives_its_channel(void)
+{
+    Scene scene;
+    open_scene_of_two(&scene);
+    fake_source_hold(scene.agent->source, "F1", true);
+    g_autofree char *siguuid = NULL;
+    for (guint i = 0; fake_source_held(scene.agent->source, "F1") == 0; i++) {
+        g_free(siguuid);
+        siguuid = g_strdup_printf("r-%u", i);
+        send_csr(&scene, siguuid);
+        test_wait_for(is_signed_or_held, &scene, 30);
+        g_ptr_array_set_size(scene.agent->signed_requests, 0);
+    }
+    Config changed = scene.agent->config;
+    changed.message_size /= 2;
+    link_reload(scene.agent->link, &changed);
+    g_assert_cmpint(authority_link(scene.authority), !=, AUTHORITY_CONNECTED);
+    agent_wait_link(scene.authority, AUTHORITY_CONNECTED);
+    guint answers = count_answers(&scene);
+    send_csr(&scene, siguuid);
+    send_csr(&scene, "another");
+    g_autofree char *another = answer(&scene, "another", true);
+    g_assert_cmpuint(count_answers(&scene), ==, answers + 1);
+    fake_source_hold(scene.agent->source, "F1", false);
+    g_autofree char *text = answer(&scene, siguuid, true);
+    send_csr(&scene, "last");
+    g_autofree char *last = answer(&scene, "last", true);
+    g_assert_cmpuint(count_answers(&scene), ==, answers + 3);
     close_scene(&scene);
 }
 
@@ -747,6 +786,7 @@ int main(int argc, char **argv)
     TEST(an_unplugged_token_abandons_its_requests);
     TEST(what_ran_on_a_lost_token_is_signed_by_another);
     TEST(what_a_token_fails_at_is_signed_by_another);
+    TEST(a_request_outlives_its_channel);
     TEST(an_answer_that_is_too_large_becomes_a_short_one);
     TEST(a_crl_is_delivered_before_it_is_confirmed);
     TEST(a_crl_that_is_not_taken_is_a_failure);
