@@ -14,7 +14,7 @@
 #define BLOCK_MAX 255
 #define ANSWER_MAX 258
 /* How long another program may keep the card in a transaction of its own before it counts as holding it. */
-#define HELD_AFTER (5 * G_TIME_SPAN_SECOND)
+#define HELD_AFTER (2 * G_TIME_SPAN_SECOND)
 #define HELD_POLL (20 * G_TIME_SPAN_MILLISECOND)
 
 enum {
@@ -195,7 +195,8 @@ bool card_send(Card *card, guint8 instruction, guint8 p1, guint8 p2, const void 
         return fail_lost(card, error);
     ykpiv_rc result = ykpiv_transfer_data(card->library, header, data ? data : (const void *)"", (long)size,
                                           ret_answer->data, &length, &status);
-    if (result == YKPIV_PCSC_ERROR)
+    /* An answer without a status word is what a driver makes of a card that has just gone. */
+    if (result == YKPIV_PCSC_ERROR || (result == YKPIV_OK && status == 0))
         return fail_lost(card, error);
     if (result != YKPIV_OK) {
         card->lost = true;
@@ -282,7 +283,7 @@ static bool select_piv(Card *card, GError **error)
 }
 
 /* An empty VERIFY. The status word of another application means that PIV is not selected. */
-static bool ask_pin(Card *card, bool *ret_is_piv, GError **error)
+bool card_look(Card *card, bool *ret_is_piv, GError **error)
 {
     CardAnswer answer;
     if (!card_send(card, CARD_VERIFY, 0, REFERENCE_PIN, NULL, 0, &answer, error))
@@ -301,7 +302,7 @@ static bool ask_pin(Card *card, bool *ret_is_piv, GError **error)
 bool card_ask_pin(Card *card, GError **error)
 {
     bool is_piv;
-    if (!ask_pin(card, &is_piv, error))
+    if (!card_look(card, &is_piv, error))
         return false;
     if (!is_piv)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
@@ -430,7 +431,7 @@ static bool enter(Card *card, bool is_new, GError **error)
         return false;
     if (is_new)
         return card_ask_pin(card, error);
-    if (!ask_pin(card, &is_piv, error))
+    if (!card_look(card, &is_piv, error))
         return false;
     return card->pin.verified || (select_piv(card, error) && card_ask_pin(card, error));
 }

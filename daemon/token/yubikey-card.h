@@ -78,6 +78,8 @@ typedef struct CardPin {
 /* As it was at card_begin, or when card_ask_pin asked after that. */
 CardPin card_pin(const Card *card);
 bool card_ask_pin(Card *card, GError **error);
+/* The same, and whether PIV is still selected at all. */
+bool card_look(Card *card, bool *ret_is_piv, GError **error);
 /* The tries left now, verified or not; -1: all there are. */
 bool card_count_pin_tries(Card *card, int *ret_tries, GError **error);
 

@@ -15,7 +15,7 @@
 #define PIN_SIZE 8 /* of what is sent, padded with FF */
 #define TRIES_KEPT 2
 
-enum { REFERENCE_PIN = 0x80, REFERENCE_PUK = 0x81, VERIFY_LOG_OUT = 0xff };
+enum { REFERENCE_PIN = 0x80, REFERENCE_PUK = 0x81 };
 
 static YubiKey *yubikey_of(Backend *backend)
 {
@@ -113,14 +113,17 @@ Secret *yubikey_take_refused(Backend *backend)
 
 bool yubikey_present_pin(YubiKey *yubikey, GError **error)
 {
+    g_autoptr(GError) failure = NULL;
     guint16 status;
     if (!yubikey->pin) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
                     "%s needs its PIN first; give it with: iothsmctl pin set", card_name(yubikey->card));
         return false;
     }
-    if (!may_try(yubikey, false, error)) {
-        g_clear_pointer(&yubikey->pin, secret_unref);
+    if (!may_try(yubikey, false, &failure)) {
+        if (g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED))
+            g_clear_pointer(&yubikey->pin, secret_unref);
+        g_propagate_error(error, g_steal_pointer(&failure));
         return false;
     }
     if (!send(yubikey, CARD_VERIFY, REFERENCE_PIN, yubikey->pin, NULL, &status, error))
@@ -187,12 +190,7 @@ bool yubikey_login(Backend *backend, Secret *pin, bool insist, GError **error)
 
 static bool logout_work(YubiKey *yubikey, void *data, GError **error)
 {
-    CardAnswer answer;
-    if (!card_pin(yubikey->card).verified)
-        return true;
-    if (!card_send(yubikey->card, CARD_VERIFY, VERIFY_LOG_OUT, REFERENCE_PIN, NULL, 0, &answer, error))
-        return false;
-    return answer.status == CARD_OK || card_forget_verified(yubikey->card, error);
+    return !card_pin(yubikey->card).verified || card_forget_verified(yubikey->card, error);
 }
 
 /* A card that is not there has forgotten the PIN by itself. */

@@ -49,30 +49,37 @@ static void report_touch(const YubiKeyKey *key, bool wanted)
         reports->touch(&key->yubikey->backend, key->slot->name, wanted, reports->userdata);
 }
 
-/* One status word for two causes; the card says which it was by whether it still has the PIN. */
-static bool fail_unsatisfied(const YubiKeyKey *key, GError **error)
-{
-    Card *card = key->yubikey->card;
-    if (!card_ask_pin(card, error))
-        return false;
-    bool has_pin = !wants_pin(key) || card_pin(card).verified;
-    if (has_pin && key->touch_policy != PIV_TOUCH_NEVER)
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOUCH_TIMEOUT,
-                    "Nobody touched %s in time for the key in slot %s; touch it when it blinks",
-                    card_name(card), key->slot->name);
-    else
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
-                    "%s wants its PIN for the key in slot %s; give it with: iothsmctl pin set",
-                    card_name(card), key->slot->name);
-    return false;
-}
-
 typedef struct Signing {
     const YubiKeyKey *key;
     const PivWriter *input;
     unsigned char *signature;
     size_t *size;
+    bool unsigned_yet; /* the card can't have signed: it was not asked, or refused because it was reset */
 } Signing;
+
+/* Who lacks a PIN, and who lacks a finger, gets the same status word; and so does, or gets another one, who
+ * talks to a card that was reset a moment ago. The card tells by what it still knows. */
+static bool explain_refusal(Signing *signing, guint16 status, GError **error)
+{
+    const YubiKeyKey *key = signing->key;
+    Card *card = key->yubikey->card;
+    bool is_piv;
+    if (!card_look(card, &is_piv, error))
+        return false;
+    bool lacks_pin = key->pin_policy != PIV_PIN_NEVER && !card_pin(card).verified;
+    signing->unsigned_yet = !is_piv || (lacks_pin && wants_pin(key));
+    if (status != CARD_SECURITY_STATUS || signing->unsigned_yet)
+        card_set_refusal(card, error, status, "sign with the key in slot %s", key->slot->name);
+    else if (lacks_pin || key->touch_policy == PIV_TOUCH_NEVER)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
+                    "%s wants its PIN for the key in slot %s; give it with: iothsmctl pin set",
+                    card_name(card), key->slot->name);
+    else
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOUCH_TIMEOUT,
+                    "Nobody touched %s in time for the key in slot %s; touch it when it blinks",
+                    card_name(card), key->slot->name);
+    return false;
+}
 
 static bool take_signature(const Signing *signing, const CardAnswer *answer, GError **error)
 {
@@ -87,14 +94,33 @@ static bool take_signature(const Signing *signing, const CardAnswer *answer, GEr
     return true;
 }
 
+/* The card may have been in another program's hands until now. */
+static bool is_still_wanted(const YubiKeyKey *key, GError **error)
+{
+    const KeyLimits *limits = key_provider_limits();
+    if (g_cancellable_is_cancelled(limits->cancelled))
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED,
+                    "Nobody waits any more for the signature of the key in slot %s", key->slot->name);
+    else if (g_get_monotonic_time() > limits->deadline)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT,
+                    "%s was not free in time to sign with the key in slot %s", card_name(key->yubikey->card),
+                    key->slot->name);
+    else
+        return true;
+    return false;
+}
+
 static bool sign_work(YubiKey *yubikey, void *data, GError **error)
 {
-    const Signing *signing = data;
+    Signing *signing = data;
     const YubiKeyKey *key = signing->key;
     CardAnswer answer;
+    if (!is_still_wanted(key, error))
+        return false;
     if (wants_pin(key) &&
         !(wants_pin_each_time(key) ? yubikey_present_pin : yubikey_ensure_pin)(yubikey, error))
         return false;
+    signing->unsigned_yet = false;
     report_touch(key, true);
     bool sent = card_send(yubikey->card, CARD_AUTHENTICATE, piv_algorithm(key->type), key->slot->id,
                           signing->input->data, signing->input->size, &answer, error);
@@ -103,9 +129,26 @@ static bool sign_work(YubiKey *yubikey, void *data, GError **error)
         return false;
     if (answer.status == CARD_OK)
         return take_signature(signing, &answer, error);
-    if (answer.status == CARD_SECURITY_STATUS)
-        return fail_unsatisfied(key, error);
-    card_set_refusal(yubikey->card, error, answer.status, "sign with the key in slot %s", key->slot->name);
+    return explain_refusal(signing, answer.status, error);
+}
+
+static bool is_about_card(const GError *error)
+{
+    return g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE) ||
+           g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED);
+}
+
+/* Once more, where the card can't have signed: it may have been reset between two commands. */
+static bool sign_input(Signing *signing, GError **error)
+{
+    YubiKey *yubikey = signing->key->yubikey;
+    g_autoptr(GError) failure = NULL;
+    signing->unsigned_yet = true;
+    if (yubikey_run(yubikey, sign_work, signing, &failure))
+        return true;
+    if (signing->unsigned_yet && is_about_card(failure))
+        return yubikey_run(yubikey, sign_work, signing, error);
+    g_propagate_error(error, g_steal_pointer(&failure));
     return false;
 }
 
@@ -115,13 +158,13 @@ static bool sign(void *data, KeyOperation operation, const unsigned char *input,
     const YubiKeyKey *key = data;
     guint8 bytes[SIGNATURE_INPUT_MAX];
     PivWriter writer = {.data = bytes, .room = sizeof bytes};
-    Signing signing = {key, &writer, signature, size};
+    Signing signing = {.key = key, .input = &writer, .signature = signature, .size = size};
     GError *error = NULL;
     if (!piv_write_signature_input(&writer, key->type, input, input_size))
         g_set_error(&error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
                     "%zu bytes are too long for %s to sign with the %s key in slot %s", input_size,
                     card_name(key->yubikey->card), key_type_to_string(key->type), key->slot->name);
-    else if (yubikey_run(key->yubikey, sign_work, &signing, &error))
+    else if (sign_input(&signing, &error))
         return true;
     key_provider_explain(error);
     return false;

@@ -138,6 +138,8 @@ bool card_exchange(Card *card, const guint8 *bytes, gsize length, GByteArray *an
     bool parsed = command_parse(bytes, length, &command);
     bool cut = faults_see(card->faults, length > 1 ? bytes[1] : 0);
     g_byte_array_set_size(answer, 0);
+    if (faults_reset(card->faults))
+        card_reset(card);
     if (cut && !card->faults->cut_after) {
         hand_pull(card->hand);
         return false;

@@ -152,6 +152,17 @@ static char *do_cut(Client *client, char **words)
     return NULL;
 }
 
+static char *do_reset(Client *client, char **words)
+{
+    Control *control = client->control;
+    guint64 at;
+    if (!parse(words[1], 10, G_MAXUINT, &at) || at == 0)
+        return g_strdup(not_understood);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&control->hand->lock);
+    control->faults->reset_in = (guint)at;
+    return NULL;
+}
+
 static char *do_delay(Client *client, char **words)
 {
     Control *control = client->control;
@@ -170,7 +181,8 @@ static char *do_clear(Client *client, char **words)
 {
     Control *control = client->control;
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&control->hand->lock);
-    control->faults->fail_left = control->faults->cut_in = control->faults->delay_milliseconds = 0;
+    Faults *faults = control->faults;
+    faults->fail_left = faults->cut_in = faults->reset_in = faults->delay_milliseconds = 0;
     return NULL;
 }
 
@@ -184,7 +196,9 @@ static char *do_count(Client *client, char **words)
     for (guint i = 0; i < G_N_ELEMENTS(faults->seen); i++)
         if (faults->seen[i])
             g_string_append_printf(text, " %02x=%" G_GUINT64_FORMAT, i, faults->seen[i]);
+    g_string_append_printf(text, " compared=%" G_GUINT64_FORMAT, control->memory->compared);
     if (g_strcmp0(words[1], "reset") == 0) {
+        control->memory->compared = 0;
         memset(faults->seen, 0, sizeof faults->seen);
         faults->seen_total = 0;
     }
@@ -221,8 +235,8 @@ static const struct {
     char *(*handler)(Client *client, char **words);
 } requests[] = {
     {"plug", do_plug},   {"unplug", do_unplug}, {"touch", do_touch}, {"fail", do_fail},
-    {"cut", do_cut},     {"delay", do_delay},   {"clear", do_clear}, {"count", do_count},
-    {"tries", do_tries}, {"state", do_state},   {"quit", do_quit},
+    {"cut", do_cut},     {"reset", do_reset},   {"delay", do_delay}, {"clear", do_clear},
+    {"count", do_count}, {"tries", do_tries},   {"state", do_state}, {"quit", do_quit},
 };
 
 static bool has_come(Hand *hand, Awaited awaited)

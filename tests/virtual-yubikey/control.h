@@ -12,9 +12,10 @@
  *   touch seconds N          how long it blinks (at the start: 15)
  *   fail N SW [INS]          the next N operations (of this instruction) end with this status word
  *   cut N [before|after]     at the Nth APDU from now the key is pulled out, before it is done or after it
+ *   reset N                  before the Nth APDU from now it forgets what was verified, selected or begun
  *   delay MS [INS]           every operation (of this instruction) takes so much longer
- *   clear                    none of these three any more
- *   count [reset]            APDUs seen: "ok total=7 a4=1 20=2 …"
+ *   clear                    none of these four any more
+ *   count [reset]            APDUs seen, and PINs and PUKs tried: "ok total=7 a4=1 20=2 … compared=1"
  *   tries                    "ok pin=3/3 puk=3/3" (left/all)
  *   state                    "ok plugged=1 connected=1 powered=1 blinking=0 serial=… firmware=…"
  *   wait powered|touch|gone  answers when a reader has powered the card | the light blinks | no reader has it

@@ -11,6 +11,11 @@ bool faults_see(Faults *faults, guint8 instruction)
     return faults->cut_in > 0 && --faults->cut_in == 0;
 }
 
+bool faults_reset(Faults *faults)
+{
+    return faults->reset_in > 0 && --faults->reset_in == 0;
+}
+
 static bool concerns(int wanted, guint8 instruction)
 {
     return wanted == ANY_INSTRUCTION || wanted == instruction;

@@ -16,6 +16,7 @@ typedef struct Faults {
     guint16 fail_status;
     guint cut_in;   /* APDUs, the one to cut at included; 0: never */
     bool cut_after; /* it is done, but its answer gets lost */
+    guint reset_in; /* APDUs until everything is forgotten, as if the reader had cut the power; 0: never */
     guint delay_milliseconds;
     int delay_instruction;
     guint64 seen[256];
@@ -24,6 +25,8 @@ typedef struct Faults {
 
 /* Notes an APDU. True: this is the one to cut at. */
 bool faults_see(Faults *faults, guint8 instruction);
+/* Called for each APDU after faults_see. True: everything is forgotten before this one. */
+bool faults_reset(Faults *faults);
 /* The status word to fail this operation with, or 0. */
 guint16 faults_failure(Faults *faults, guint8 instruction);
 /* How long this operation has to wait. */

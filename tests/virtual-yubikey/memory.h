@@ -50,6 +50,7 @@ struct Memory {
     GHashTable *keys;    /* slot → SlotKey */
     GHashTable *objects; /* identifier → GBytes */
     bool changed;        /* since it was saved */
+    guint64 compared;    /* how often somebody tried PIN or PUK; not saved */
 
     /* Puts the factory's key and certificate for attestation in. An RSA key takes so long that it is made
      * when somebody first looks at it. */

@@ -20,6 +20,7 @@ static guint16 compare(Memory *memory, Reference *reference, const guint8 *value
     if (reference->left == 0)
         return SW_BLOCKED;
     memory->changed = true;
+    memory->compared++;
     reference->left--;
     if (CRYPTO_memcmp(reference->value, value, PIN_LENGTH) != 0)
         return (guint16)(SW_TRIES_LEFT | MIN(reference->left, 0xf));

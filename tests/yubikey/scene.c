@@ -44,7 +44,8 @@ void scene_free(Scene *scene)
 {
     if (!scene)
         return;
-    scene->backend->class->free(scene->backend);
+    if (scene->backend)
+        scene->backend->class->free(scene->backend);
     virtual_key_free(scene->key);
     pcsc_free(scene->pcsc);
     g_free(scene->directory);
@@ -211,9 +212,12 @@ Other *other_connect(bool exclusive)
     DWORD protocol;
     g_assert_cmpint(SCardEstablishContext(SCARD_SCOPE_SYSTEM, NULL, NULL, &other->context), ==,
                     SCARD_S_SUCCESS);
-    LONG result = SCardConnect(other->context, pcsc_reader_name(0),
-                               exclusive ? SCARD_SHARE_EXCLUSIVE : SCARD_SHARE_SHARED, SCARD_PROTOCOL_T1,
-                               &other->card, &protocol);
+    LONG result;
+    do
+        result = SCardConnect(other->context, pcsc_reader_name(0),
+                              exclusive ? SCARD_SHARE_EXCLUSIVE : SCARD_SHARE_SHARED, SCARD_PROTOCOL_T1,
+                              &other->card, &protocol);
+    while (exclusive && result == SCARD_E_SHARING_VIOLATION);
     if (result != SCARD_S_SUCCESS)
         g_error("the other program: %s", pcsc_stringify_error(result));
     return other;
@@ -244,6 +248,11 @@ void other_reset(Other *other)
     g_assert_cmpint(
         SCardReconnect(other->card, SCARD_SHARE_SHARED, SCARD_PROTOCOL_T1, SCARD_RESET_CARD, &protocol), ==,
         SCARD_S_SUCCESS);
+}
+
+void other_leave_and_reset(Other *other)
+{
+    g_assert_cmpint(SCardDisconnect(other->card, SCARD_RESET_CARD), ==, SCARD_S_SUCCESS);
 }
 
 guint16 other_send(Other *other, const char *hex)

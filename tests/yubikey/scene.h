@@ -71,11 +71,14 @@ void assert_sign_fails(Scene *scene, const char *slot, IothsmError code);
 
 /* The other program. */
 typedef struct Other Other;
+/* |exclusive|: as soon as nobody else has it. */
 Other *other_connect(bool exclusive);
 void other_free(Other *other); /* leaves the card as it is */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Other, other_free)
 void other_begin(Other *other);
 void other_end(Other *other);
 void other_reset(Other *other); /* resets the card and keeps its connection */
+/* Ends its connection and has pcscd reset the card for it. */
+void other_leave_and_reset(Other *other);
 /* An APDU in hex; its status word. */
 guint16 other_send(Other *other, const char *hex);
