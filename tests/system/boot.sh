@@ -4,22 +4,29 @@
 # there as root, prints what it prints and ends with its exit status. Nothing of the machine is written to: all changes go
 # to memory and vanish with the container, which has no network but loopback.
 #
-#   boot.sh [--over=TREE] [--share=DIRECTORY] [--logs=DIRECTORY] [--limit=SECONDS] COMMAND [ARGUMENT...]
+#   boot.sh [--root=ROOT] [--over=TREE] [--share=DIRECTORY] [--logs=DIRECTORY] [--limit=SECONDS] [--boots=NUMBER]
+#           [--setenv=NAME=VALUE] COMMAND [ARGUMENT...]
+#     --root    boots this system, not the machine's own
 #     --over    a tree as `meson install --destdir` makes it, laid over /
 #     --share   is /share in the container, read-only
 #     --logs    gets output.txt (what the command printed), console.txt (what systemd said) and journal.txt
 #     --limit   seconds that the command may take
+#     --boots   so many times in a row, with what the boots before have left behind; the command sees BOOT=1, 2, ...
+#     --setenv  a variable of the container's systemd
 #
 # Needs root and systemd-container; no terminal, no systemd on the machine itself.
 set -euo pipefail
 
-over='' share='' logs='' limit=240
+lower=/ over='' share='' logs='' limit=240 boots=1 variable=''
 while [ $# -gt 0 ]; do
     case $1 in
+    --root=*) lower=$(realpath -e "${1#*=}") ;;
     --over=*) over=$(realpath -e "${1#*=}") ;;
     --share=*) share=$(realpath -e "${1#*=}") ;;
     --logs=*) mkdir -p "${1#*=}" && logs=$(realpath -e "${1#*=}") ;;
     --limit=*) limit=${1#*=} ;;
+    --boots=*) boots=${1#*=} ;;
+    --setenv=*) variable=${1#*=} ;;
     --) shift; break ;;
     -*) echo "boot.sh: $1 is not understood" >&2; exit 64 ;;
     *) break ;;
@@ -56,8 +63,8 @@ if [ -z "${BOOT_PLACE-}" ]; then
     trap 'exit 143' TERM INT HUP
     BOOT_PLACE=$place setpriv --pdeathsig KILL \
         unshare --mount --propagation private --pid --fork --kill-child --mount-proc -- \
-        "$0" ${over:+--over="$over"} ${share:+--share="$share"} ${logs:+--logs="$logs"} --limit="$limit" -- "$@" \
-        </dev/null &
+        "$0" --root="$lower" ${over:+--over="$over"} ${share:+--share="$share"} ${logs:+--logs="$logs"} \
+        --limit="$limit" --boots="$boots" ${variable:+--setenv="$variable"} -- "$@" </dev/null &
     child=$!
     status=0
     wait "$child" || status=$?
@@ -74,7 +81,7 @@ mkdir -p /run/systemd/nspawn # what systemd-nspawn keeps there goes away with us
 mount -t tmpfs -o mode=755 boot /run/systemd/nspawn
 mkdir "$place"/{upper,work,root}
 root=$place/root
-mount -t overlay -o "lowerdir=/,upperdir=$place/upper,workdir=$place/work" boot "$root"
+mount -t overlay -o "lowerdir=$lower,upperdir=$place/upper,workdir=$place/work" boot "$root"
 # Unpacked and not mounted as a layer: /lib of the tree goes where the symbolic link /lib leads.
 [ -z "$over" ] || tar -C "$over" -c . | tar -C "$root" -x --keep-directory-symlink
 
@@ -99,9 +106,10 @@ FailureAction=exit
 [Service]
 Type=exec
 StandardInput=null
-StandardOutput=file:/boot-run/output.txt
+StandardOutput=append:/boot-run/output.txt
 StandardError=inherit
 RuntimeMaxSec=$limit
+EnvironmentFile=/boot-run/environment
 ExecStart=/bin/bash /boot-run/command
 X
 cat >"$root/etc/systemd/system/boot-run.target" <<'X'
@@ -112,10 +120,14 @@ X
 
 # What a service may do on a machine (lock memory) its container must not forbid.
 status=0
-systemd-nspawn --quiet --register=no --keep-unit --console=pipe --link-journal=no --private-network \
-    --system-call-filter=@memlock --directory="$root" --machine="${place##*/}" ${share:+--bind-ro="$share:/share"} \
-    --boot systemd.unit=boot-run.target systemd.log_target=journal systemd.show_status=no quiet \
-    </dev/null >"$place/console.txt" 2>&1 || status=$?
+for ((boot = 1; boot <= boots; boot++)); do
+    echo "BOOT=$boot" >"$root/boot-run/environment"
+    systemd-nspawn --quiet --register=no --keep-unit --console=pipe --link-journal=no --private-network \
+        --system-call-filter=@memlock --directory="$root" --machine="${place##*/}" ${share:+--bind-ro="$share:/share"} \
+        ${variable:+--setenv="$variable"} \
+        --boot systemd.unit=boot-run.target systemd.log_target=journal systemd.show_status=no quiet \
+        </dev/null >>"$place/console.txt" 2>&1 || status=$?
+done
 
 if [ -s "$root/boot-run/output.txt" ]; then
     cat "$root/boot-run/output.txt"

@@ -1,0 +1,37 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Builds the Debian package from a copy of the sources and prints where it is. What was built from the same sources
+# before is taken as it is.
+#
+#   package.sh SOURCE FOLDER
+set -euo pipefail
+source=$(realpath -e "$1")
+mkdir -p "$2"
+folder=$(realpath -e "$2")
+exec 9>"$folder/lock"
+flock 9
+
+files() { # what git knows or would, or everything where the sources came without git
+    if git -C "$source" rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        git -c safe.directory='*' -C "$source" ls-files -z --cached --others --exclude-standard
+    else
+        (cd "$source" && find . -type f -not -path './build*' -print0)
+    fi
+}
+cd "$source"
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
+files | while IFS= read -rd '' file; do [ -e "$file" ] && printf '%s\0' "$file"; done | sort -z >"$list" || true
+identity=$(xargs -0 sha256sum <"$list" | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$folder/identity" 2>/dev/null)" != "$identity" ]; then
+    rm -rf "$folder"/{identity,tree} "$folder"/*.deb
+    mkdir "$folder/tree"
+    tar --null --files-from="$list" -c | tar -C "$folder/tree" -x
+    # What is needed is in tests/packages.sh, without build-essential.
+    (cd "$folder/tree" &&
+        DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=$(nproc)" dpkg-buildpackage --build=binary --no-sign --no-check-builddeps) \
+        >"$folder/log" 2>&1 || { tail -50 "$folder/log" >&2; exit 1; }
+    rm -rf "$folder/tree"
+    echo "$identity" >"$folder/identity"
+fi
+echo "$folder"/iothsm_*.deb
