@@ -195,6 +195,13 @@ static bool is_touched(FakeKey *key, GError **error)
     return touched;
 }
 
+static void note_content(FakeToken *token, const unsigned char *input, size_t input_size)
+{
+    char *digest = g_compute_checksum_for_data(G_CHECKSUM_SHA256, input, input_size);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
+    g_hash_table_add(token->signed_contents, digest);
+}
+
 static bool fake_sign(void *data, KeyOperation operation, const unsigned char *input, size_t input_size,
                       unsigned char *signature, size_t *size)
 {
@@ -204,6 +211,7 @@ static bool fake_sign(void *data, KeyOperation operation, const unsigned char *i
         key_provider_explain(g_steal_pointer(&error));
         return false;
     }
+    note_content(key->token, input, input_size);
     if (operation == KEY_OPERATION_EDDSA_MESSAGE) {
         g_autoptr(EVP_MD_CTX) message = EVP_MD_CTX_new();
         return EVP_DigestSignInit(message, NULL, NULL, NULL, key->private_key) > 0 &&

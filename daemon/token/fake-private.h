@@ -39,6 +39,7 @@ typedef struct FakeToken {
     guint at_once;
     guint most_at_once;
     guint pins_presented;
+    GHashTable *signed_contents; /* SHA-256 of each, in hex */
     /* PIV */
     Secret *management_key;       /* raw */
     Secret *management_key_given; /* raw; by the driver, for this plugging in; may be NULL */

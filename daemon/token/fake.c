@@ -40,6 +40,7 @@ void fake_token_unref(FakeToken *token)
     secret_unref(token->management_key_given);
     fake_attester_free(token->attester);
     g_hash_table_unref(token->slots);
+    g_hash_table_unref(token->signed_contents);
     g_mutex_clear(&token->lock);
     g_cond_clear(&token->released);
     g_free(token);
@@ -126,6 +127,7 @@ static FakeToken *fake_token_new(const char *spec, GError **error)
     g_cond_init(&token->released);
     token->so_pin = g_strdup("00000000");
     token->slots = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)slot_info_free);
+    token->signed_contents = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     g_auto(GStrv) words = g_strsplit(g_str_has_prefix(spec, "fake:") ? spec + strlen("fake:") : spec, ",", 0);
     for (guint i = 0; words[i]; i++) {
         char *value = strchr(words[i], '=');
@@ -291,6 +293,13 @@ guint fake_source_held(Source *source, const char *serial)
     FakeToken *token = find_token(source, serial);
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
     return token->hold ? token->held : 0;
+}
+
+guint fake_source_contents_signed(Source *source, const char *serial)
+{
+    FakeToken *token = find_token(source, serial);
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
+    return g_hash_table_size(token->signed_contents);
 }
 
 guint fake_source_pins_presented(Source *source, const char *serial)

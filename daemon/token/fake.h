@@ -40,6 +40,8 @@ void fake_source_fail_next(Source *source, const char *serial, guint count, Ioth
 void fake_source_hold(Source *source, const char *serial, bool hold);
 /* Calls that wait because the token is held. */
 guint fake_source_held(Source *source, const char *serial);
+/* How many different contents were signed with its keys so far, whatever became of the signatures. */
+guint fake_source_contents_signed(Source *source, const char *serial);
 /* PINs and PUKs that the token was handed so far, right or wrong. */
 guint fake_source_pins_presented(Source *source, const char *serial);
 /* A finger. A key with a touch policy signs after that; one with "cached" does so for 15 s. */

@@ -159,9 +159,19 @@ void agent_free(Agent *agent)
     g_free(agent);
 }
 
+static void nothing(void *userdata)
+{
+}
+
 void agent_restart(Agent *agent)
 {
+    agent_restart_after(agent, nothing, NULL);
+}
+
+void agent_restart_after(Agent *agent, void (*meanwhile)(void *userdata), void *userdata)
+{
     close_link(agent);
+    meanwhile(userdata);
     open_link(agent);
     GPtrArray *all = authority_set_all(agent->authorities);
     for (guint i = 0; i < all->len; i++)

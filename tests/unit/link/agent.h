@@ -38,6 +38,8 @@ void agent_give_pin(Agent *agent, const char *serial, const char *pin);
 
 /* Link, journal and identity end and begin again over the same folder. */
 void agent_restart(Agent *agent);
+/* With |meanwhile| done to the folder between the two. */
+void agent_restart_after(Agent *agent, void (*meanwhile)(void *userdata), void *userdata);
 
 void agent_wait_link(Authority *authority, AuthorityLink state);
 /* Until the authority's message holds |part|. */
