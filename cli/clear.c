@@ -24,7 +24,9 @@ static bool run_clear(Cli *cli, char **arguments, GError **error)
                                                 *subject ? ", which is " : "", subject);
     if (!act_confirm(cli->client, yes, question, error))
         return false;
-    g_autoptr(sd_bus_message) reply = client_invoke(cli->client, slot->path, BUS_SLOT, "Clear", error, "");
+    g_autoptr(sd_bus_message) call = client_message(cli->client, slot->path, BUS_SLOT, "Clear", error);
+    g_autoptr(sd_bus_message) reply =
+        call ? client_call_token(cli->client, call, slot->token->path, error) : NULL;
     if (!reply)
         return false;
     cli_done(cli,

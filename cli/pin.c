@@ -10,12 +10,15 @@ static SecretSource new_pin = SECRET_SOURCE_NONE;
 static SecretSource puk = SECRET_SOURCE_NONE;
 static gboolean persist;
 static gboolean memory_only;
+static gboolean factory;
 
 static const GOptionEntry set_options[] = {
     SECRET_OPTIONS("pin", "the PIN", pin),
     {"persist", 0, 0, G_OPTION_ARG_NONE, &persist, "Fail unless the PIN can be kept, sealed, over a restart",
      NULL},
     {"memory-only", 0, 0, G_OPTION_ARG_NONE, &memory_only, "Forget the PIN when the service ends", NULL},
+    {"factory", 0, 0, G_OPTION_ARG_NONE, &factory, "The factory PIN, where the token says that it has it",
+     NULL},
     {NULL},
 };
 
@@ -45,30 +48,52 @@ static JsonObject *describe(const InventoryToken *token)
     return cli_object("token", property_text(token->properties, "serial"), NULL);
 }
 
+static bool check_set_options(GError **error)
+{
+    if (persist && memory_only)
+        cli_set_usage_error(error, "--persist and --memory-only can't be given together");
+    else if (factory && (pin.file || pin.fd >= 0))
+        cli_set_usage_error(error, "--factory says which PIN it is; leave out --pin-file and --pin-fd");
+    else
+        return true;
+    return false;
+}
+
+static bool give_pin(Cli *cli, const InventoryToken *token, bool keep, GError **error)
+{
+    int fd = ask_for(cli->client, &pin, "PIN", "pin", token, false, error);
+    if (fd < 0)
+        return false;
+    g_autoptr(sd_bus_message) reply =
+        client_invoke(cli->client, token->path, BUS_TOKEN, "SetPin", error, "hb", fd, (int)keep);
+    close(fd);
+    return reply != NULL;
+}
+
+static bool give_factory_pin(Cli *cli, const InventoryToken *token, bool keep, GError **error)
+{
+    g_autoptr(sd_bus_message) reply =
+        client_invoke(cli->client, token->path, BUS_TOKEN, "UseFactoryPin", error, "b", (int)keep);
+    return reply != NULL;
+}
+
 static bool run_set(Cli *cli, char **arguments, GError **error)
 {
-    if (persist && memory_only) {
-        cli_set_usage_error(error, "--persist and --memory-only can't be given together");
+    if (!check_set_options(error))
         return false;
-    }
     g_autoptr(Inventory) inventory = inventory_read(cli->client, error);
     InventoryToken *token = inventory ? inventory_find_token(inventory, arguments[0], error) : NULL;
     if (!token)
         return false;
-    int fd = ask_for(cli->client, &pin, "PIN", "pin", token, false, error);
-    if (fd < 0)
-        return false;
     bool keep = persist || (!memory_only && property_is_true(inventory->manager, "pinsSealed"));
-    g_autoptr(sd_bus_message) reply =
-        client_invoke(cli->client, token->path, BUS_TOKEN, "SetPin", error, "hb", fd, (int)keep);
-    close(fd);
-    if (!reply)
+    if (!(factory ? give_factory_pin : give_pin)(cli, token, keep, error))
         return false;
-    cli_done(cli, describe(token), "The service has the PIN of token %s%s",
+    cli_done(cli, describe(token), "The service has the PIN of token %s%s%s",
              property_text(token->properties, "serial"),
              keep          ? ", and keeps it sealed"
              : memory_only ? " until it ends"
-                           : " until it ends: it has no sealing key to keep PINs with");
+                           : " until it ends: it has no sealing key to keep PINs with",
+             factory ? "; everybody knows it: change it with 'iothsmctl pin change'" : "");
     return true;
 }
 

@@ -170,6 +170,40 @@ bool plan_ask_key(Plan *plan, GError **error)
     return plan->key_file && *plan->key_file ? true : given_up(error);
 }
 
+static bool ask_touch_policy(KeyChoice *choice, GError **error)
+{
+    static const char *const ways[] = {
+        "never: the CA signs without anybody there",
+        "cached: one touch counts for 15 seconds",
+        "always: every single signature wants a touch",
+        NULL,
+    };
+    static const char *const policies[] = {"never", "cached", "always"};
+    int answer = prompt_choice(
+        "Must somebody touch the token before it signs? (This can't be changed later.)", ways, 0);
+    if (answer < 0)
+        return given_up(error);
+    choice->touch_policy = g_strdup(policies[answer]);
+    return true;
+}
+
+bool plan_ask_touch(const Plan *plan, KeyChoice *choice, GError **error)
+{
+    /* PIV tokens have a management key, and policies. */
+    bool has_policies =
+        !g_str_equal(property_text(plan->token->properties, "managementKeyState"), "not-needed");
+    if (!plan->guided || plan->key == KEY_PLAN_KEEP || !has_policies)
+        return true;
+    if (!choice->touch_policy && !ask_touch_policy(choice, error))
+        return false;
+    if (!g_str_equal(choice->touch_policy, "always"))
+        return true;
+    prompt_say("%s", PLAN_TOUCH_ALWAYS);
+    if (prompt_yes_no("Take \"cached\" instead?", true))
+        choice->touch_policy = g_strdup("cached");
+    return true;
+}
+
 bool plan_ask_certificate(Plan *plan, GError **error)
 {
     static const char *const ways[] = {

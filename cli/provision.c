@@ -110,8 +110,8 @@ static bool make_plan(Plan *plan, Inventory *inventory, GError **error)
         prompt_say("Token %s: %s", property_text(plan->token->properties, "serial"),
                    property_text(plan->token->properties, "label"));
     bool ok = wanted.slot ? find_slot(plan, error) : plan_ask_slot(plan, error);
-    return ok && plan_ask_key(plan, error) && plan_ask_certificate(plan, error) &&
-           plan_ask_pem(plan, error) && plan_ask_output(plan, error);
+    return ok && plan_ask_key(plan, error) && plan_ask_touch(plan, &key_choice, error) &&
+           plan_ask_certificate(plan, error) && plan_ask_pem(plan, error) && plan_ask_output(plan, error);
 }
 
 /* Before a key is made for a template that is of no use. */
@@ -144,6 +144,13 @@ static void show_plan(const Plan *plan, JsonObject *description)
         prompt_say("The key in %s is imported into %s.", plan->key_file, where);
     else
         prompt_say("The %s key in %s is used.", property_text(plan->slot->properties, "keyType"), where);
+    const char *touch = plan->key == KEY_PLAN_KEEP ? property_text(plan->slot->properties, "touchPolicy")
+                                                   : key_choice.touch_policy;
+    bool told = plan->guided && plan->key != KEY_PLAN_KEEP;
+    if (g_strcmp0(touch, "always") == 0 && !told)
+        prompt_say("%s", PLAN_TOUCH_ALWAYS);
+    else if (g_strcmp0(touch, "cached") == 0)
+        prompt_say("It signs for 15 seconds after each touch of the token.");
     if (plan->certificate == CERTIFICATE_PLAN_IMPORT)
         prompt_say("The certificate is imported if it is for that key.");
     else
@@ -175,12 +182,8 @@ static bool approve_plan(Cli *cli, const Plan *plan, GError **error)
     return false;
 }
 
-/* A token without its PIN can do nothing of this: ask now, not in the middle. */
-static bool give_pin(Cli *cli, const Plan *plan, const Inventory *inventory, GError **error)
+static bool ask_for_pin(Cli *cli, const Plan *plan, int persist, GError **error)
 {
-    const char *state = property_text(plan->token->properties, "pinState");
-    if (!plan->guided || (!g_str_equal(state, "missing") && !g_str_equal(state, "wrong")))
-        return true;
     static const SecretSource none = SECRET_SOURCE_NONE;
     g_autofree char *title = inventory_token_title(plan->token);
     g_autofree char *what = g_strdup_printf("PIN of token %s", title);
@@ -188,11 +191,37 @@ static bool give_pin(Cli *cli, const Plan *plan, const Inventory *inventory, GEr
     int fd = secret_input(cli->client, &none, &request, error);
     if (fd < 0)
         return false;
-    int persist = property_is_true(inventory->manager, "pinsSealed");
     g_autoptr(sd_bus_message) reply =
         client_invoke(cli->client, plan->token->path, BUS_TOKEN, "SetPin", error, "hb", fd, persist);
     close(fd);
     return reply != NULL;
+}
+
+static bool offer_factory_pin(Cli *cli, const Plan *plan, int persist, GError **error)
+{
+    g_autofree char *title = inventory_token_title(plan->token);
+    prompt_say("Token %s still has its factory PIN, which everybody knows.", title);
+    if (!prompt_yes_no("Use it now and change it later?", false)) {
+        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED,
+                    "Change the PIN first: iothsmctl pin change %s; nothing was done",
+                    property_text(plan->token->properties, "serial"));
+        return false;
+    }
+    g_autoptr(sd_bus_message) reply =
+        client_invoke(cli->client, plan->token->path, BUS_TOKEN, "UseFactoryPin", error, "b", persist);
+    return reply != NULL;
+}
+
+/* A token without its PIN can do nothing of this: ask now, not in the middle. */
+static bool give_pin(Cli *cli, const Plan *plan, const Inventory *inventory, GError **error)
+{
+    const char *state = property_text(plan->token->properties, "pinState");
+    int persist = property_is_true(inventory->manager, "pinsSealed");
+    if (plan->guided && (g_str_equal(state, "missing") || g_str_equal(state, "wrong")))
+        return ask_for_pin(cli, plan, persist, error);
+    if (plan->guided && g_str_equal(state, "factory"))
+        return offer_factory_pin(cli, plan, persist, error);
+    return true;
 }
 
 static bool make_key(Cli *cli, Plan *plan, char **ret_path, GError **error)

@@ -7,6 +7,13 @@
 
 #include "cli/acts.h"
 
+/* What a person should know before a CA gets such a key. */
+#define PLAN_TOUCH_ALWAYS                                                                                    \
+    "With the touch policy \"always\" the CA needs a touch for its channel certificate every few minutes "   \
+    "and\n"                                                                                                  \
+    "before every offer, besides one for each signature: it works only while somebody sits there. With\n"    \
+    "\"cached\" one touch counts for 15 seconds."
+
 typedef enum KeyPlan {
     KEY_PLAN_OPEN,
     KEY_PLAN_KEEP, /* the slot has one */
@@ -42,6 +49,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Plan, plan_clear)
 bool plan_ask_token(Plan *plan, Inventory *inventory, GError **error);
 bool plan_ask_slot(Plan *plan, GError **error);
 bool plan_ask_key(Plan *plan, GError **error);
+/* Whether a finger is wanted, where the token can choose; and whether "always" is meant. */
+bool plan_ask_touch(const Plan *plan, KeyChoice *choice, GError **error);
 bool plan_ask_certificate(Plan *plan, GError **error);
 bool plan_ask_pem(Plan *plan, GError **error);
 bool plan_ask_output(Plan *plan, GError **error);

@@ -67,7 +67,46 @@ static void print_token(Output *output, const InventoryToken *token)
     print_slots(output, token);
 }
 
-static void print_slot(Output *output, const InventorySlot *slot)
+/* Whether a key was made where it is, is worth a question to the token; not that a busy one is waited for. */
+static JsonNode *describe_attestation(Client *client, const InventorySlot *slot)
+{
+    bool made_here = g_str_equal(property_text(slot->properties, "origin"), "generated");
+    bool ready = g_str_equal(property_text(slot->token->properties, "state"), "ready");
+    if (!made_here || !ready)
+        return NULL;
+    client_be_brief(client);
+    g_autoptr(sd_bus_message) reply =
+        client_query(client, slot->path, BUS_SLOT, "DescribeAttestation", NULL, "");
+    JsonNode *judgement = reply ? client_read_json(reply, NULL) : NULL;
+    if (judgement && !JSON_NODE_HOLDS_OBJECT(judgement))
+        g_clear_pointer(&judgement, json_node_unref);
+    return judgement;
+}
+
+static void print_attestation(Output *output, JsonObject *judgement)
+{
+    if (!property_is_true(judgement, "verified")) {
+        g_autofree char *text = g_strdup_printf("not verified: %s", property_text(judgement, "reason"));
+        output_field(output, "Attestation", text);
+        return;
+    }
+    const char *serial = property_text(judgement, "serial");
+    const char *form = property_text(judgement, "formFactor");
+    g_autofree char *text =
+        g_strdup_printf("verified: made by a YubiKey with firmware %s%s%s%s%s%s",
+                        property_text(judgement, "firmware"), *serial ? ", serial number " : "", serial,
+                        *form ? ", " : "", form, property_is_true(judgement, "fips") ? ", FIPS series" : "");
+    output_field(output, "Attestation", text);
+}
+
+static const char *origin_in_words(const char *origin)
+{
+    if (g_str_equal(origin, "generated"))
+        return "generated on the token";
+    return g_str_equal(origin, "imported") ? "imported into the token" : origin;
+}
+
+static void print_slot(Output *output, const InventorySlot *slot, JsonObject *judgement)
 {
     JsonObject *properties = slot->properties;
     g_autofree char *title = inventory_slot_title(slot);
@@ -76,7 +115,10 @@ static void print_slot(Output *output, const InventorySlot *slot)
     output_field(output, "Slot", title);
     output_field(output, "Label", property_text(properties, "label"));
     output_field(output, "Key", property_text(properties, "keyType"));
-    output_field(output, "Origin", property_text(properties, "origin"));
+    output_field(output, "Origin", origin_in_words(property_text(properties, "origin")));
+    output_field(output, "Firmware", property_text(slot->token->properties, "firmware"));
+    if (judgement)
+        print_attestation(output, judgement);
     output_field(output, "State", property_text(properties, "state"));
     output_field(output, "PIN policy", property_text(properties, "pinPolicy"));
     output_field(output, "Touch policy", property_text(properties, "touchPolicy"));
@@ -112,10 +154,14 @@ static bool run_show(Cli *cli, char **arguments, GError **error)
     InventorySlot *slot = *slot_name ? inventory_find_slot(inventory, arguments[0], error) : NULL;
     if (*slot_name && !slot)
         return false;
+    g_autoptr(JsonNode) judgement = slot ? describe_attestation(cli->client, slot) : NULL;
+    JsonObject *attestation = judgement ? json_node_get_object(judgement) : NULL;
+    if (output_is_json(cli->output) && attestation)
+        json_object_set_object_member(slot->properties, "attestation", json_object_ref(attestation));
     if (output_is_json(cli->output))
         print_json(cli->output, slot ? slot->properties : token->properties);
     else if (slot)
-        print_slot(cli->output, slot);
+        print_slot(cli->output, slot, attestation);
     else
         print_token(cli->output, token);
     return true;

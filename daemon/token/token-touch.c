@@ -8,6 +8,8 @@
 
 /* Longer than any signature that needs no finger takes on a token that asks for one. */
 #define SHOWN_AFTER_MS 500
+/* By PIV's name; it can have a touch policy, too. */
+#define MANAGEMENT_KEY "9b"
 
 typedef struct Report {
     Driver *driver;
@@ -28,10 +30,13 @@ static void show(Token *token)
 {
     token->touch_shown = token->touches->len > 0;
     g_clear_pointer(&token->touch_message, g_free);
-    if (token->touch_shown)
+    const char *slot = token->touches->len > 0 ? g_ptr_array_index(token->touches, 0) : "";
+    if (g_str_equal(slot, MANAGEMENT_KEY))
         token->touch_message =
-            g_strdup_printf("Touch token %s now: the key in slot %s waits for it", token->driver->serial,
-                            (const char *)g_ptr_array_index(token->touches, 0));
+            g_strdup_printf("Touch token %s now: its management key waits for it", token->driver->serial);
+    else if (token->touch_shown)
+        token->touch_message = g_strdup_printf("Touch token %s now: the key in slot %s waits for it",
+                                               token->driver->serial, slot);
     token_changed(token);
 }
 

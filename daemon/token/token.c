@@ -421,6 +421,13 @@ const char *token_message(const Token *token)
     switch (token_pin_state(token)) {
     case PIN_STATE_MISSING:
         return token->probed ? "The PIN is not known; give it with: iothsmctl pin set" : "";
+    case PIN_STATE_FACTORY:
+        return backend_is_piv(token->driver->backend)
+                   ? "The token has its factory PIN; change it with: iothsmctl pin change, or use it as it "
+                     "is "
+                     "with: iothsmctl pin set --factory"
+                   : "The token wants its first PIN changed before it is used; do that with: iothsmctl pin "
+                     "change";
     case PIN_STATE_WRONG:
         return "The token refused the PIN; give the right one with: iothsmctl pin set";
     case PIN_STATE_BLOCKED:

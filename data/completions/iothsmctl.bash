@@ -11,6 +11,7 @@ _iothsmctl_values()
     --touch-policy) echo never always cached ;;
     --hash) echo sha256 sha384 sha512 ;;
     --for) echo platform yubico ;;
+    --algorithm) echo 3des aes128 aes192 aes256 ;;
     --token) iothsmctl complete tokens 2>/dev/null | cut -f1 ;;
     --slot) iothsmctl complete free 2>/dev/null | cut -f1 | sed -n 's|.*/||p'
             iothsmctl complete slots 2>/dev/null | cut -f1 | sed 's|.*/||' ;;
@@ -28,12 +29,15 @@ _iothsmctl_options()
     generate) echo --type= $key ;;
     import-key) echo $passphrase $key ;;
     self-sign|csr) echo $sign --output= ;;
-    cert) echo --output= ;;
+    cert|attest) echo --output= ;;
     clear|"softhsm delete") echo --yes ;;
     drain) echo --undo ;;
-    "pin set") echo $pin --persist --memory-only ;;
+    "pin set") echo $pin --persist --memory-only --factory ;;
     "pin change") echo $pin $new ;;
     "pin unblock") echo --puk-file= --puk-fd= $new ;;
+    "management-key set") echo --key-file= --key-fd= --persist --memory-only ;;
+    "management-key change") echo --key-file= --key-fd= --new-key-file= --new-key-fd= --algorithm= --persist --memory-only ;;
+    "management-key protect") echo --key-file= --key-fd= --algorithm= ;;
     "softhsm create") echo $pin --so-pin-file= --so-pin-fd= ;;
     "trust add") echo --for= ;;
     esac
@@ -47,8 +51,9 @@ _iothsmctl_arguments()
     case "$1 $2" in
     "show 1") iothsmctl complete places 2>/dev/null | cut -f1 ;;
     "generate 1"|"import-key 1") iothsmctl complete free 2>/dev/null | cut -f1 ;;
-    "self-sign 1"|"csr 1"|"import-cert 1"|"cert 1"|"clear 1") iothsmctl complete slots 2>/dev/null | cut -f1 ;;
-    "pin set 1"|"pin change 1"|"pin unblock 1"|"pin forget 1"|"softhsm delete 1"|"drain 1")
+    "self-sign 1"|"csr 1"|"import-cert 1"|"cert 1"|"attest 1"|"clear 1") iothsmctl complete slots 2>/dev/null | cut -f1 ;;
+    "pin set 1"|"pin change 1"|"pin unblock 1"|"pin forget 1"|"softhsm delete 1"|"management-key set 1"|"management-key change 1"|\
+    "management-key protect 1"|"management-key forget 1"|"drain 1")
         iothsmctl complete tokens 2>/dev/null | cut -f1 ;;
     "template 1"|"import-key 2"|"self-sign 2"|"csr 2"|"import-cert 2"|"trust add 1") echo @files ;;
     esac
@@ -56,8 +61,8 @@ _iothsmctl_arguments()
 
 _iothsmctl()
 {
-    local verbs="status list show link monitor provision template generate import-key self-sign csr import-cert cert clear
-                 drain pin softhsm trust reload"
+    local verbs="status list show link monitor provision template generate import-key self-sign csr import-cert cert attest
+                 clear drain pin management-key softhsm trust reload"
     local cur=${COMP_WORDS[COMP_CWORD]} option="" verb="" arguments=0 i word choices
     COMPREPLY=()
 
@@ -82,7 +87,7 @@ _iothsmctl()
             ((i++))
         elif [[ $word != -* && -z $verb ]]; then
             verb=$word
-        elif [[ $word != -* && $verb =~ ^(pin|softhsm|trust)$ ]]; then
+        elif [[ $word != -* && $verb =~ ^(pin|management-key|softhsm|trust)$ ]]; then
             verb="$verb $word"
         elif [[ $word != -* ]]; then
             ((arguments++))
@@ -98,6 +103,7 @@ _iothsmctl()
     case $verb in
     "") choices=$verbs ;;
     pin) choices="set change unblock forget" ;;
+    management-key) choices="set change protect forget" ;;
     softhsm) choices="create delete" ;;
     trust) choices="add show" ;;
     *) choices=$(_iothsmctl_arguments "$verb" $((arguments + 1))) ;;

@@ -2,8 +2,8 @@
 # fish completion for iothsmctl(1). Names of tokens and slots are asked of the service, which answers at once or not at
 # all.
 
-set -l verbs status list show link monitor provision template generate import-key self-sign csr import-cert cert clear \
-    drain pin softhsm trust reload
+set -l verbs status list show link monitor provision template generate import-key self-sign csr import-cert cert attest clear \
+    drain pin management-key softhsm trust reload
 
 function __iothsmctl_verb --description 'Is this the verb, with its second word where it has one?'
     set -l words
@@ -48,14 +48,18 @@ complete -c iothsmctl -n $first -a self-sign -d 'Make the own certificate of the
 complete -c iothsmctl -n $first -a csr -d 'Make a certificate request'
 complete -c iothsmctl -n $first -a import-cert -d 'Import a signed certificate'
 complete -c iothsmctl -n $first -a cert -d 'Print the certificate in a slot'
+complete -c iothsmctl -n $first -a attest -d 'Print the statement of a YubiKey that it made a key'
 complete -c iothsmctl -n $first -a clear -d 'Destroy the key and the certificate in a slot'
 complete -c iothsmctl -n $first -a drain -d 'Let a token finish its work and take no more'
 complete -c iothsmctl -n $first -a pin -d 'Give, change, unblock or forget a PIN'
+complete -c iothsmctl -n $first -a management-key -d 'Give, change, protect or forget a management key'
 complete -c iothsmctl -n $first -a softhsm -d 'Create or delete a token in software'
 complete -c iothsmctl -n $first -a trust -d 'Add or show trusted certificates'
 complete -c iothsmctl -n $first -a reload -d 'Read the configuration and look for tokens again'
 complete -c iothsmctl -n '__iothsmctl_verb pin; and not __fish_seen_subcommand_from set change unblock forget' \
     -a 'set change unblock forget'
+complete -c iothsmctl -n '__iothsmctl_verb management-key; and not __fish_seen_subcommand_from set change protect forget' \
+    -a 'set change protect forget'
 complete -c iothsmctl -n '__iothsmctl_verb softhsm; and not __fish_seen_subcommand_from create delete' -a 'create delete'
 complete -c iothsmctl -n '__iothsmctl_verb trust; and not __fish_seen_subcommand_from add show' -a 'add show'
 
@@ -63,10 +67,11 @@ complete -c iothsmctl -n '__iothsmctl_verb show' -a '(__iothsmctl_names places)'
 for verb in generate import-key
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -a '(__iothsmctl_names free)'
 end
-for verb in self-sign csr import-cert cert clear
+for verb in self-sign csr import-cert cert attest clear
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -a '(__iothsmctl_names slots)'
 end
-for verb in 'pin set' 'pin change' 'pin unblock' 'pin forget' 'softhsm delete' drain
+for verb in 'pin set' 'pin change' 'pin unblock' 'pin forget' 'softhsm delete' 'management-key set' 'management-key change' \
+        'management-key protect' 'management-key forget' drain
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -a '(__iothsmctl_names tokens)'
 end
 for verb in template import-key self-sign csr import-cert 'trust add'
@@ -91,7 +96,7 @@ for verb in self-sign csr provision
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -l days -x -d 'Days of validity'
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -l replace -d 'Replace a certificate that is in use'
 end
-for verb in self-sign csr cert provision
+for verb in self-sign csr cert attest provision
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -s o -l output -r -F -d 'Write the PEM to a file'
 end
 for verb in clear provision 'softhsm delete'
@@ -113,8 +118,20 @@ for verb in 'pin change' 'pin unblock'
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -l new-pin-file -r -F -d 'File with the new PIN'
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -l new-pin-fd -x -d 'Descriptor with the new PIN'
 end
-complete -c iothsmctl -n '__iothsmctl_verb pin set' -l persist -d 'Fail unless it can be kept'
-complete -c iothsmctl -n '__iothsmctl_verb pin set' -l memory-only -d 'Forget it when the service ends'
+for verb in 'pin set' 'management-key set' 'management-key change'
+    complete -c iothsmctl -n "__iothsmctl_verb $verb" -l persist -d 'Fail unless it can be kept'
+    complete -c iothsmctl -n "__iothsmctl_verb $verb" -l memory-only -d 'Forget it when the service ends'
+end
+complete -c iothsmctl -n '__iothsmctl_verb pin set' -l factory -d 'The factory PIN, where the token has it'
+for verb in 'management-key set' 'management-key change' 'management-key protect'
+    complete -c iothsmctl -n "__iothsmctl_verb $verb" -l key-file -r -F -d 'File with the management key'
+    complete -c iothsmctl -n "__iothsmctl_verb $verb" -l key-fd -x -d 'Descriptor with the management key'
+end
+for verb in 'management-key change' 'management-key protect'
+    complete -c iothsmctl -n "__iothsmctl_verb $verb" -l algorithm -x -a '3des aes128 aes192 aes256' -d 'Kind of the new key'
+end
+complete -c iothsmctl -n '__iothsmctl_verb management-key change' -l new-key-file -r -F -d 'File with the new key'
+complete -c iothsmctl -n '__iothsmctl_verb management-key change' -l new-key-fd -x -d 'Descriptor with the new key'
 complete -c iothsmctl -n '__iothsmctl_verb pin unblock' -l puk-file -r -F -d 'File with the PUK'
 complete -c iothsmctl -n '__iothsmctl_verb pin unblock' -l puk-fd -x -d 'Descriptor with the PUK'
 complete -c iothsmctl -n '__iothsmctl_verb softhsm create' -l so-pin-file -r -F -d 'File with the PIN of the security officer'

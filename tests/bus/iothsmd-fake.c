@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* iothsmd with fake tokens: iothsmd-fake --fake='fake:serial=F1,pin=123456' … (daemon/token/fake.h has the
- * words). Signals make a token go and come back, as a hand does: SIGUSR1 unplugs the first one, SIGUSR2 plugs
- * it in again. */
+ * words). Signals do to the first token what a hand does: SIGUSR1 unplugs it, SIGUSR2 plugs it in again,
+ * SIGWINCH touches it. */
 
 #include "daemon/daemon.h"
 #include "daemon/token/fake.h"
@@ -39,6 +39,13 @@ static gboolean plug(gpointer userdata)
     return G_SOURCE_CONTINUE;
 }
 
+static gboolean touch(gpointer userdata)
+{
+    g_autofree char *name = first_name();
+    fake_source_touch(source, name + strlen("fake:serial="));
+    return G_SOURCE_CONTINUE;
+}
+
 static bool add_sources(Manager *manager, GError **error)
 {
     if (specs == NULL)
@@ -49,6 +56,7 @@ static bool add_sources(Manager *manager, GError **error)
         return false;
     g_unix_signal_add(SIGUSR1, unplug, NULL);
     g_unix_signal_add(SIGUSR2, plug, NULL);
+    g_unix_signal_add(SIGWINCH, touch, NULL);
     manager_add_source(manager, source);
     return true;
 }
