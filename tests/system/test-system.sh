@@ -4,6 +4,7 @@
 #
 #   test-system.sh package      the Debian package: an older one, the upgrade, two boots, the purge
 #   test-system.sh sanitized    what `meson install` installs, with the daemon of a build with sanitizers ($SANITIZED)
+#   test-system.sh tpm          a sealing key bound to a TPM (swtpm), and copies of the disk
 #
 # It skips where containers can't be started: inside one, and for users other than root.
 set -euo pipefail
@@ -66,6 +67,10 @@ sanitized)
     installed_tree
     cp "$SANITIZED" "$work/share/iothsmd-sanitized"
     tell --over="$work/tree" -- tree sanitizers service authority secrets access operation forgotten traces
+    ;;
+tpm)
+    installed_tree
+    tell --over="$work/tree" --setenv=SYSTEMD_TPM2_DEVICE=swtpm:host=127.0.0.1,port=2321 -- tpm
     ;;
 *) bail_out "there is no story $story" ;;
 esac
