@@ -2,18 +2,19 @@
 
 /* POST /control: what tests tell the stand-in, an object each. The answer is an object; a refusal has status
  * 400. Keys and versions are named as in world.h ("p256", "p256/1", or whole names). By their member "do":
- *   fault          "kind", "at", "count", "status", "milliseconds", "retry_after": see faults.h
- *   clear-faults   none strikes any more
- *   quota          "at", "left", "per_second": see faults.h
- *   create-key     "key": NAME=ALGORITHM[/PROTECTION]; gives "name"
- *   rotate         "key": gets one more version; gives its "name"
- *   state          "version", "state": ENABLED, DISABLED, DESTROY_SCHEDULED, DESTROYED
- *   forget-key     "key": is gone, as if it had never been
- *   grant          "account", "grants": roles and permissions with commas, instead of those it had
- *   tokens         "seconds" (life of new ones), "expire" (true: those in use end now)
- *   counts         gives calls by their place, and "reads" (all of Cloud KMS but signing), "signatures"
- * (sent), "signing" (under way) and "most-signing" (ever under way at once) reset-counts   all of them from 0
- */
+ *
+ * - fault: "kind", "at", "count", "status", "milliseconds", "retry_after", see faults.h
+ * - clear-faults: none strikes any more
+ * - quota: "at", "left", "per_second", see faults.h
+ * - create-key: "key" as NAME=ALGORITHM[/PROTECTION]; gives "name"
+ * - rotate: "key" gets one more version; gives its "name"
+ * - state: "version", "state": ENABLED, DISABLED, DESTROY_SCHEDULED, DESTROYED
+ * - forget-key: "key" is gone, as if it had never been
+ * - grant: "account", "grants": roles and permissions with commas, instead of those it had
+ * - tokens: "seconds" (life of new ones), "expire" (true: those in use end now)
+ * - counts: gives calls by their place, "reads" (all of Cloud KMS but signing), "signatures" (sent),
+ *   "signing" (under way) and "most-signing" (ever under way at once)
+ * - reset-counts: all of them from 0 */
 
 #include "tests/google-kms/cloud.h"
 #include <string.h>

@@ -214,7 +214,8 @@ static bool add_account(World *world, const char *spec, GError **error)
     account->name = g_strdup(parts[0]);
     account->email = g_strdup_printf("%s@%s.iam.gserviceaccount.com", account->name, WORLD_PROJECT);
     account->key_id = g_compute_checksum_for_string(G_CHECKSUM_SHA1, account->email, -1);
-    account->key = EVP_RSA_gen(2048);
+    const Account *first = world->accounts->len > 0 ? world->accounts->pdata[0] : NULL;
+    account->key = first ? EVP_PKEY_dup(first->key) : EVP_RSA_gen(2048);
     account->grants = g_strsplit(parts[1], ",", -1);
     g_ptr_array_add(world->accounts, account);
     return true;

@@ -3,7 +3,7 @@
 
 /* What exists in this Google Cloud: projects with key rings with keys with versions, and accounts with what
  * they may do. It is kept in DIRECTORY/world.json and is the same after a restart. RSA keys take their time
- * to be made, so each is made when somebody first wants it. */
+ * to be made, so each is made when somebody first wants it, and the accounts share one. */
 
 #include "tests/google-kms/algorithm.h"
 
