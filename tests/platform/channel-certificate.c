@@ -79,14 +79,23 @@ static bool check_extensions(X509 *certificate, X509 *authority, GError **error)
     return true;
 }
 
+/* A key in Google Cloud signs with a digest of its own (protocol.md 6.7): that with which it signed itself.
+ */
+static bool is_signed_as_authority_signs_itself(X509 *certificate, X509 *authority)
+{
+    return X509_self_signed(authority, 1) == 1 &&
+           X509_get_signature_nid(certificate) == X509_get_signature_nid(authority);
+}
+
 static bool check_signature_algorithm(X509 *certificate, X509 *authority, GError **error)
 {
     EVP_PKEY *key = X509_get0_pubkey(authority);
     int expected = EVP_PKEY_get_base_id(key) == EVP_PKEY_EC        ? NID_ecdsa_with_SHA256
                    : EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NID_ED25519
                                                                    : NID_sha256WithRSAEncryption;
-    if (X509_get_signature_nid(certificate) != expected)
-        return wrong(error, "is not signed with SHA-256 in its authority's key type");
+    if (X509_get_signature_nid(certificate) != expected &&
+        !is_signed_as_authority_signs_itself(certificate, authority))
+        return wrong(error, "is not signed with SHA-256, or as the authority signs itself");
     return true;
 }
 
