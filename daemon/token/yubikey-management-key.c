@@ -123,10 +123,14 @@ static bool prove(YubiKey *yubikey, const Kind *kind, PivBytes key, bool *ret_pr
     if (answer.status != CARD_OK)
         return true;
     *ret_proved = take_block(&answer, TAG_RESPONSE, size, given) && CRYPTO_memcmp(given, expected, size) == 0;
-    if (!*ret_proved)
+    if (*ret_proved) {
+        secret_unref(yubikey->proved);
+        yubikey->proved = secret_new(key.data, key.size);
+    } else {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_SUSPECT,
                     "%s took the management key without having it; it may not be a YubiKey",
                     card_name(yubikey->card));
+    }
     return *ret_proved;
 }
 
@@ -354,16 +358,28 @@ static bool send_key(YubiKey *yubikey, const Kind *kind, const Change *change, G
     return status == CARD_OK;
 }
 
-/* The next key lies on the token before it is valid, the valid one until it is not. */
+static bool is_proved(const YubiKey *yubikey, PivBytes key)
+{
+    return key.size > 0 && key.size == secret_size(yubikey->proved) &&
+           CRYPTO_memcmp(key.data, secret_data(yubikey->proved), key.size) == 0;
+}
+
+/* The next key lies on the token before it is valid, and the valid one until it is not: but only where it lay
+ * there before, as a person's key is the person's to keep. */
 static bool replace_and_protect(YubiKey *yubikey, const Kind *kind, const Change *change, GError **error)
 {
     static const PivBytes none = {NULL, 0};
     g_auto(LockedBytes) bytes = locked_bytes_new(CARD_SECRET_ROOM(0));
+    PivBytes valid = none, key = bytes_of(change->replacement);
     PivProtected kept;
-    PivBytes key = bytes_of(change->replacement);
-    return read_protected(yubikey, &bytes, &kept, error) && write_protected(yubikey, kept.key, key, error) &&
-           send_key(yubikey, kind, change, error) && write_protected(yubikey, key, none, error) &&
-           write_administration(yubikey, true, error);
+    if (!read_protected(yubikey, &bytes, &kept, error))
+        return false;
+    if (is_proved(yubikey, kept.key))
+        valid = kept.key;
+    else if (is_proved(yubikey, kept.next))
+        valid = kept.next;
+    return write_protected(yubikey, valid, key, error) && write_administration(yubikey, true, error) &&
+           send_key(yubikey, kind, change, error) && write_protected(yubikey, key, none, error);
 }
 
 static bool replace_openly(YubiKey *yubikey, const Kind *kind, const Change *change, GError **error)

@@ -12,6 +12,7 @@ typedef struct YubiKey {
     Secret *pin;        /* the card has accepted it */
     Secret *refused;    /* it had accepted it, and refused it since; for take_refused */
     Secret *management; /* the management key that a person gave, once the card has accepted it */
+    Secret *proved;     /* the one that the card accepted in this transaction */
     int is_factory;     /* the management key, tried out in |factory_generation| of the card; -1: not tried */
     guint factory_generation;
     GHashTable *keys; /* slot name → YubiKeyKey */

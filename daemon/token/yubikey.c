@@ -12,6 +12,7 @@ bool yubikey_run(YubiKey *yubikey, YubiKeyWork work, void *data, GError **error)
         return false;
     bool done = work(yubikey, data, error);
     card_end(yubikey->card);
+    g_clear_pointer(&yubikey->proved, secret_unref);
     return done;
 }
 
