@@ -199,8 +199,10 @@ bool plan_ask_touch(const Plan *plan, KeyChoice *choice, GError **error)
     if (!g_str_equal(choice->touch_policy, "always"))
         return true;
     prompt_say("%s", PLAN_TOUCH_ALWAYS);
-    if (prompt_yes_no("Take \"cached\" instead?", true))
+    if (prompt_yes_no("Take \"cached\" instead?", true)) {
+        g_free(choice->touch_policy);
         choice->touch_policy = g_strdup("cached");
+    }
     return true;
 }
 
