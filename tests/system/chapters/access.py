@@ -3,9 +3,11 @@
 import contextlib
 import os
 import re
+import subprocess
 import xml.etree.ElementTree
 
-from machine import (AT_ONCE, PASSWORD, REFUSED, at_terminal, ctl, read, run, test, token, wait_for, write)
+from machine import (AT_ONCE, PASSWORD, REFUSED, at_terminal, ctl, identity, read, run, test, token, unit, wait_for,
+                     write)
 
 POLICY = "/usr/share/polkit-1/actions/org.pkiaas.iothsm.policy"
 RULES = "/etc/polkit-1/rules.d/10-test.rules"
@@ -98,3 +100,50 @@ def _():
     finally:
         run("systemctl", "unmask", "--runtime", "polkit")
     ctl("status", user="alice")
+
+
+EXAMPLE = "/usr/share/doc/iothsm/examples/50-iothsm-administrators.rules"
+
+
+@test("with the example rule members of the administrators' group change everything, but destroy nothing, without a password")
+def _():
+    run("groupadd", "--system", "iothsm-admin")
+    run("usermod", "--append", "--groups", "iothsm-admin", "carol")
+    write(RULES, read(EXAMPLE))
+    try:
+        wait_for(lambda: ctl("reload", user="carol", expect=None).status == 0, "polkit to read its rules")
+        ctl("reload", user="alice", expect=REFUSED)
+        ctl("clear", "Sample/01", "--yes", user="carol", expect=REFUSED)
+    finally:
+        os.unlink(RULES)
+        run("groupdel", "iothsm-admin")
+
+
+PCSCD = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE policyconfig PUBLIC "-//freedesktop//DTD PolicyKit Policy Configuration 1.0//EN"
+  "http://www.freedesktop.org/standards/PolicyKit/1/policyconfig.dtd">
+<policyconfig>
+{}
+</policyconfig>
+"""
+PCSCD_ACTION = """<action id="org.debian.pcsc-lite.{}"><description>x</description><message>x</message>
+<defaults><allow_any>no</allow_any><allow_inactive>no</allow_inactive><allow_active>yes</allow_active></defaults></action>"""
+
+
+@test("where pcscd asks polkit, the service may use smart cards, and no other system user")
+def _():
+    actions = ("access_pcsc", "access_card")
+    path = write("/usr/share/polkit-1/actions/test-pcsc-lite.policy",
+                 PCSCD.format("".join(PCSCD_ACTION.format(name) for name in actions)))
+    others = subprocess.Popen(["sleep", "600"], **identity("alice"))
+    try:
+        for name in actions:
+            def check(pid, expect):
+                return run("pkcheck", "--action-id", f"org.debian.pcsc-lite.{name}", "--process", str(pid), expect=expect)
+            wait_for(lambda: "not registered" not in check(others.pid, None).err, "polkit to read its actions")
+            check(unit("MainPID"), 0)
+            check(others.pid, 1)
+    finally:
+        others.kill()
+        others.wait()
+        os.unlink(path)

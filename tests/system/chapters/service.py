@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The service as it was installed: on the bus, in its sandbox, for everybody to look at."""
+import errno
 import os
 import pwd
 import re
 import stat
 
-from machine import (AT_ONCE, BUS, NOT_REACHABLE, STATE, ctl, describe, read, run, state_files, test, unit)
+from machine import (AT_ONCE, BUS, NOT_REACHABLE, STATE, ctl, describe, read, run, state_files, test, unit, write)
 
 
 @test("man and the shell find what was installed")
@@ -77,3 +78,26 @@ def _():
     assert unit("ActiveState", "Result", "ExecMainCode", "ExecMainStatus") == ("inactive", "success", "1", "0")
     assert ctl("status", user="alice").out
     assert unit("ActiveState") == "active"
+
+
+@test("the running service has no capability, sees no home and no device, and writes into its state and nowhere else")
+def _():
+    pid = unit("MainPID")
+    status = dict(line.split(":\t", 1) for line in read(f"/proc/{pid}/status").splitlines() if ":\t" in line)
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2"), status
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[name], 16) == 0, f"{name} {status[name]}"
+    for name in ("mnt", "user", "ipc"):
+        assert os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"), name
+    seen = f"/proc/{pid}/root"  # as it sees the files; root may do more with them than it, but not write
+    for folder in ("/etc", "/usr", "/var/lib", "/var/log", "/etc/iothsm", "/sys"):
+        try:
+            os.unlink(write(f"{seen}{folder}/test", ""))
+            raise AssertionError(f"{folder} can be written to")
+        except OSError as error:
+            assert error.errno in (errno.EROFS, errno.EACCES, errno.EPERM), error
+    configuration = os.stat("/etc/iothsm")
+    assert (configuration.st_uid, stat.S_IMODE(configuration.st_mode)) == (0, 0o755), configuration
+    assert not os.listdir(f"{seen}/home") and not os.listdir(f"{seen}/root") and not os.listdir(f"{seen}/tmp")
+    assert not os.path.exists(f"{seen}/dev/kmsg") and not os.path.exists(f"{seen}/proc/sys")
+    os.unlink(write(f"{seen}{STATE}/test", ""))
