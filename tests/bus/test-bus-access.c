@@ -76,6 +76,10 @@ static const struct {
     {TOKEN_PATH, TOKEN_INTERFACE, "ForgetPin", {NULL}, "manage-secrets", "token=F1;"},
     {TOKEN_PATH, TOKEN_INTERFACE, "ChangePin", {"|", "|", NULL}, "manage-secrets", "token=F1;"},
     {TOKEN_PATH, TOKEN_INTERFACE, "UnblockPin", {"|", "|", NULL}, "manage-secrets", "token=F1;"},
+    {TOKEN_PATH, TOKEN_INTERFACE, "UseFactoryPin", {"#0", NULL}, "manage-secrets", "token=F1;"},
+    {TOKEN_PATH, TOKEN_INTERFACE, "SetManagementKey", {"|", "{}", NULL}, "manage-secrets", "token=F1;"},
+    {TOKEN_PATH, TOKEN_INTERFACE, "ChangeManagementKey", {"{}", NULL}, "manage-secrets", "token=F1;"},
+    {TOKEN_PATH, TOKEN_INTERFACE, "ForgetManagementKey", {NULL}, "manage-secrets", "token=F1;"},
     {TOKEN_PATH, TOKEN_INTERFACE, "Drain", {"#1", NULL}, "configure", "token=F1;"},
     {TOKEN_PATH,
      TOKEN_INTERFACE,
@@ -128,6 +132,10 @@ static void others_read_but_do_not_change_without_polkit(Fixture **fixture, gcon
                                             "org.freedesktop.DBus.Properties", "GetAll",
                                             (const char *const[]){TOKEN_INTERFACE, NULL});
     g_assert_cmpstr(read, ==, "ok");
+    /* Where a key comes from is for everybody to see; this token can't say. */
+    g_autofree char *attested =
+        fixture_call_as(*fixture, OTHER_UID, false, IOTHSM_NAME, SLOT_PATH, SLOT_INTERFACE, "Attest", NULL);
+    g_assert_true(g_str_has_prefix(attested, ERROR_NAME("Unsupported")));
     for (gsize i = 0; i < G_N_ELEMENTS(methods); i++) {
         g_autofree char *answer = call_as_other(*fixture, i);
         g_assert_true(g_str_has_prefix(answer, SD_BUS_ERROR_ACCESS_DENIED));
