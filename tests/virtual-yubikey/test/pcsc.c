@@ -21,8 +21,10 @@
 #define BACKLOG 16
 
 struct Pcsc {
-    GSubprocess *daemon;
-    guint port;
+    GSubprocess *daemon; /* NULL: stopped */
+    char *directory;     /* of its configuration */
+    guint readers;
+    guint ports[PCSC_READERS_MAX];
     SCARDCONTEXT context;
 };
 
@@ -73,17 +75,49 @@ static int listen_at(const char *path)
     strcpy(address.sun_path, path);
     g_assert_cmpint(bind(listener, (struct sockaddr *)&address, sizeof address), ==, 0);
     g_assert_cmpint(listen(listener, BACKLOG), ==, 0);
+    /* pcscd and systemd touch theirs once it can be connected to, for those who wait. */
+    g_assert_cmpint(chmod(path, 0777), ==, 0);
     return listener;
 }
 
-static void write_readers(const char *directory, guint port)
+/* Each entry is a driver with two readers. pcscd does not count readers of these drivers, so that entries
+ * need names of their own. */
+static char *entry_name(guint entry)
 {
-    g_autofree char *text = g_strdup_printf("FRIENDLYNAME \"Yubico YubiKey OTP+FIDO+CCID\"\n"
-                                            "DEVICENAME /dev/null:0x%X\n"
-                                            "LIBPATH %s\n"
-                                            "CHANNELID 0x%X\n",
-                                            port, g_getenv("PCSC_VIRTUAL_READER"), port);
-    g_free(test_write(directory, "readers", text));
+    return entry == 0 ? g_strdup("Yubico YubiKey OTP+FIDO+CCID")
+                      : g_strdup_printf("Yubico YubiKey OTP+FIDO+CCID [%u]", entry);
+}
+
+/* The driver has room for two readers in each process that loads it; a copy is another driver. Transfer full.
+ */
+static char *entry_driver(const Pcsc *pcsc, guint entry)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *name = g_strdup_printf("%u.so", entry);
+    char *path = g_build_filename(pcsc->directory, "drivers", name, NULL);
+    g_autoptr(GFile) original = g_file_new_for_path(g_getenv("PCSC_VIRTUAL_READER"));
+    g_autoptr(GFile) copy = g_file_new_for_path(path);
+    g_file_copy(original, copy, G_FILE_COPY_NONE, NULL, NULL, NULL, &error);
+    g_assert_no_error(error);
+    return path;
+}
+
+static void write_readers(const Pcsc *pcsc)
+{
+    g_autoptr(GString) text = g_string_new("");
+    g_autofree char *drivers = g_build_filename(pcsc->directory, "drivers", NULL);
+    g_assert_cmpint(g_mkdir(drivers, 0755), ==, 0);
+    for (guint i = 0; i < pcsc->readers; i += 2) {
+        g_autofree char *name = entry_name(i / 2);
+        g_autofree char *driver = entry_driver(pcsc, i / 2);
+        g_string_append_printf(text,
+                               "FRIENDLYNAME \"%s\"\n"
+                               "DEVICENAME /dev/null:0x%X\n"
+                               "LIBPATH %s\n"
+                               "CHANNELID 0x%X\n",
+                               name, pcsc->ports[i], driver, pcsc->ports[i]);
+    }
+    g_free(test_write(pcsc->directory, "readers", text->str));
 }
 
 /* Newer daemons ask polkit, which knows nobody here. */
@@ -100,7 +134,8 @@ static GSubprocess *start_daemon(const char *directory, int listener)
     const char *argv[] = {
         "/bin/sh",
         "-c",
-        "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"",
+        /* What it says would fill the pipe that nobody reads. */
+        "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\" >/dev/null",
         "sh",
         g_getenv("PCSCD"),
         "--foreground",
@@ -132,41 +167,74 @@ static void make_usual_folder(void)
         g_assert_cmpint(errno, ==, EEXIST);
 }
 
-Pcsc *pcsc_start(void)
+Pcsc *pcsc_new_stopped(guint readers)
 {
+    g_assert_true(readers % 2 == 0 && readers <= PCSC_READERS_MAX);
     make_usual_folder();
+    (void)socket_path();
     Pcsc *pcsc = g_new0(Pcsc, 1);
-    const char *path = socket_path();
-    g_autofree char *directory = test_directory();
-    pcsc->port = two_free_ports();
-    write_readers(directory, pcsc->port);
-    g_assert_cmpint(chmod(directory, 0755), ==, 0);
-    (void)g_unlink(path);
-    pcsc->daemon = start_daemon(directory, listen_at(path));
+    pcsc->directory = test_directory();
+    pcsc->readers = readers;
+    for (guint i = 0; i < readers; i += 2) {
+        pcsc->ports[i] = two_free_ports();
+        pcsc->ports[i + 1] = pcsc->ports[i] + 1;
+    }
+    write_readers(pcsc);
+    g_assert_cmpint(chmod(pcsc->directory, 0755), ==, 0);
+    return pcsc;
+}
+
+void pcsc_start_again(Pcsc *pcsc)
+{
+    g_assert_null(pcsc->daemon);
+    (void)g_unlink(socket_path());
+    pcsc->daemon = start_daemon(pcsc->directory, listen_at(socket_path()));
     g_assert_cmpint(SCardEstablishContext(SCARD_SCOPE_SYSTEM, NULL, NULL, &pcsc->context), ==,
                     SCARD_S_SUCCESS);
+}
+
+void pcsc_stop(Pcsc *pcsc)
+{
+    SCardReleaseContext(pcsc->context);
+    g_subprocess_send_signal(pcsc->daemon, SIGTERM);
+    g_subprocess_wait(pcsc->daemon, NULL, NULL);
+    g_clear_object(&pcsc->daemon);
+    (void)g_unlink(socket_path());
+}
+
+Pcsc *pcsc_start_readers(guint readers)
+{
+    Pcsc *pcsc = pcsc_new_stopped(readers);
+    pcsc_start_again(pcsc);
     return pcsc;
+}
+
+Pcsc *pcsc_start(void)
+{
+    return pcsc_start_readers(PCSC_READERS);
 }
 
 void pcsc_free(Pcsc *pcsc)
 {
     if (!pcsc)
         return;
-    SCardReleaseContext(pcsc->context);
-    g_subprocess_send_signal(pcsc->daemon, SIGTERM);
-    g_subprocess_wait(pcsc->daemon, NULL, NULL);
-    g_object_unref(pcsc->daemon);
+    if (pcsc->daemon)
+        pcsc_stop(pcsc);
+    g_free(pcsc->directory);
     g_free(pcsc);
 }
 
 guint pcsc_port(const Pcsc *pcsc, guint reader)
 {
-    return pcsc->port + reader;
+    g_assert_cmpuint(reader, <, pcsc->readers);
+    return pcsc->ports[reader];
 }
 
 const char *pcsc_reader_name(guint reader)
 {
-    return reader == 0 ? "Yubico YubiKey OTP+FIDO+CCID 00 00" : "Yubico YubiKey OTP+FIDO+CCID 00 01";
+    g_autofree char *entry = entry_name(reader / 2);
+    g_autofree char *name = g_strdup_printf("%s 00 %02u", entry, reader % 2);
+    return g_intern_string(name);
 }
 
 void pcsc_wait_card(const Pcsc *pcsc, guint reader, bool present)

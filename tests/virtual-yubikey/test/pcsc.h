@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A pcscd of the test's own, with two virtual readers. It gets its socket in the way of systemd's socket
+/* A pcscd of the test's own, with virtual readers. It gets its socket in the way of systemd's socket
  * activation and so needs neither root nor /run; PC/SC programs that the test starts find it through the
  * environment. Programs and drivers come from $PCSCD and $PCSC_VIRTUAL_READER. Failures are assertions. */
 
@@ -9,6 +9,8 @@
 #include <stdbool.h>
 
 #define PCSC_READERS 2
+/* What pcscd can have. */
+#define PCSC_READERS_MAX 16
 
 typedef struct Pcsc Pcsc;
 
@@ -16,10 +18,17 @@ typedef struct Pcsc Pcsc;
 bool pcsc_is_possible(void);
 /* One at a time; sets PCSCLITE_CSOCK_NAME for the whole process. */
 Pcsc *pcsc_start(void);
+/* The same with so many readers, an even number. */
+Pcsc *pcsc_start_readers(guint readers);
+/* With its readers, but without the daemon: pcsc_start_again is when it starts. */
+Pcsc *pcsc_new_stopped(guint readers);
+/* Ends the daemon, and its socket goes away; starts one with the same readers. */
+void pcsc_stop(Pcsc *pcsc);
+void pcsc_start_again(Pcsc *pcsc);
 void pcsc_free(Pcsc *pcsc);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pcsc, pcsc_free)
 
-/* Where a card for |reader| (0 or 1) connects. */
+/* Where a card for |reader| (from 0 on) connects. */
 guint pcsc_port(const Pcsc *pcsc, guint reader);
 /* What PC/SC calls it. */
 const char *pcsc_reader_name(guint reader);
