@@ -19,6 +19,7 @@ const Verb *const cli_verbs[] = {
     &verb_show,
     &verb_link,
     &verb_monitor,
+    &verb_metrics,
     &verb_provision,
     &verb_template,
     &verb_generate,

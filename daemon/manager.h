@@ -64,6 +64,8 @@ guint64 manager_denied(const Manager *manager);
 bool manager_can_persist_pins(const Manager *manager);
 /* "1 token ready, connected as https://pkiaas.io (2 authorities)": systemd's STATUS=. Transfer full. */
 char *manager_status_text(const Manager *manager);
+/* OpenMetrics text. Transfer full. */
+char *manager_metrics(const Manager *manager);
 
 /* Reads the configuration again, asks all sources, hurries the link. */
 void manager_reload(Manager *manager, DoneFunc done, void *userdata);

@@ -66,6 +66,12 @@ static void act_describe(Call *call)
     call_answer_text(call, text);
 }
 
+static void act_metrics(Call *call)
+{
+    g_autofree char *text = manager_metrics(call->subject);
+    call_answer_text(call, text);
+}
+
 /* An answer that is made on the worker: from a copy of what it needs to a text. */
 typedef struct TextJob {
     Call *call;
@@ -234,6 +240,7 @@ static void act_add_trust_anchor(Call *call)
 
 static const Method manager_methods[] = {
     {"Describe", NULL, NULL, act_describe},
+    {"Metrics", NULL, NULL, act_metrics},
     {"DescribeTemplate", NULL, read_describe_template, act_describe_template},
     {"ListTrustAnchors", NULL, NULL, act_list_trust_anchors},
     {"Reload", "reload", NULL, act_reload},
@@ -263,6 +270,7 @@ static const sd_bus_vtable manager_vtable[] = {
     PROPERTY("Denied", "t", denied, CHANGES),
     PROPERTY("PinsSealed", "b", pins_sealed, CHANGES),
     SD_BUS_METHOD_WITH_NAMES("Describe", "", "", "s", SD_BUS_PARAM(json), call_handle, PLAIN),
+    SD_BUS_METHOD_WITH_NAMES("Metrics", "", "", "s", SD_BUS_PARAM(text), call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("DescribeTemplate", "s", SD_BUS_PARAM(pem), "s", SD_BUS_PARAM(json), call_handle,
                              PLAIN),
     SD_BUS_METHOD_WITH_NAMES("ListTrustAnchors", "", "", "s", SD_BUS_PARAM(json), call_handle, PLAIN),

@@ -197,6 +197,7 @@ void channel_on_subscribed(Channel *self, bool missed)
     backoff_reset(&self->fast);
     backoff_reset(&self->slow);
     self->offline = false;
+    metrics_count(&self->link->metrics, METRICS_CONNECT);
     log_event(LOG_NOTICE, MESSAGE_LINK_CONNECTED,
               LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(self->authority)}),
               "%s is connected to the platform", authority_subject(self->authority));
@@ -426,4 +427,9 @@ const char *channel_message(const Channel *self)
 gint64 channel_next_attempt(const Channel *self)
 {
     return self->next_attempt;
+}
+
+guint channel_queue_length(const Channel *self)
+{
+    return self->inbox ? inbox_length(self->inbox) : 0;
 }

@@ -51,6 +51,7 @@ ChannelState channel_state(const Channel *channel);
 bool channel_is_offline(const Channel *channel);     /* the last attempt found no route */
 const char *channel_message(const Channel *channel); /* why not connected, or "" */
 gint64 channel_next_attempt(const Channel *channel); /* µs since the epoch, 0 = none */
+guint channel_queue_length(const Channel *channel);  /* messages that wait or are being handled */
 
 /* Only in state DUE. */
 void channel_bootstrap(Channel *channel);

@@ -115,6 +115,11 @@ void inbox_free(Inbox *inbox)
     g_free(inbox);
 }
 
+guint inbox_length(const Inbox *inbox)
+{
+    return inbox->waiting.length + g_hash_table_size(inbox->handled);
+}
+
 void inbox_add(Inbox *inbox, TransportMessage *message)
 {
     LinkContext *link = inbox->channel->link;
@@ -125,8 +130,7 @@ void inbox_add(Inbox *inbox, TransportMessage *message)
         inbox->dealt_with(message->id, inbox->userdata);
         return;
     }
-    if (g_queue_get_length(&inbox->waiting) + g_hash_table_size(inbox->handled) >=
-        link->config->queue_length) {
+    if (inbox_length(inbox) >= link->config->queue_length) {
         drop(inbox, message, "More requests are waiting than QueueLength= allows");
         return;
     }

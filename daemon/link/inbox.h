@@ -19,4 +19,6 @@ Inbox *inbox_new(ChannelContext *channel, InboxDealtWithFunc dealt_with, void *u
 void inbox_free(Inbox *inbox);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Inbox, inbox_free)
 
+/* Messages that wait or are being handled. */
+guint inbox_length(const Inbox *inbox);
 void inbox_add(Inbox *inbox, TransportMessage *message);

@@ -217,6 +217,11 @@ guint64 journal_store_rows(const JournalStore *store)
     return store->totals.rows;
 }
 
+guint64 journal_store_bytes(const JournalStore *store)
+{
+    return store->totals.bytes;
+}
+
 bool journal_store_is_full(const JournalStore *store)
 {
     return store->totals.rows > store->bounds.rows || store->totals.bytes > store->bounds.bytes;

@@ -77,4 +77,5 @@ GHashTable *journal_store_all_since(JournalStore *store, gint64 now, GError **er
 bool journal_store_evict(JournalStore *store, gint64 before, bool *ret_more, GError **error);
 /* Rows now. */
 guint64 journal_store_rows(const JournalStore *store);
+guint64 journal_store_bytes(const JournalStore *store); /* as JournalBounds counts them */
 bool journal_store_is_full(const JournalStore *store);

@@ -81,6 +81,7 @@ struct Journal {
     gint64 since_due;        /* monotonic µs; meaningful while since_dirty holds something */
     GQueue finished;         /* Work, for the main thread */
     GSource *delivery;       /* attached and not yet run */
+    JournalSize size;        /* as of the last transaction */
     bool hurry;              /* somebody flushes */
     bool working;
     bool closing;
@@ -351,6 +352,11 @@ static GHashTable *new_since(void)
     return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 }
 
+static JournalSize size_of(const JournalStore *store)
+{
+    return (JournalSize){journal_store_rows(store), journal_store_bytes(store)};
+}
+
 static gpointer run_thread(gpointer userdata)
 {
     Journal *journal = userdata;
@@ -373,6 +379,7 @@ static gpointer run_thread(gpointer userdata)
 
         g_mutex_lock(&journal->mutex);
         give_back(journal, &batch);
+        journal->size = size_of(journal->store);
         journal->working = false;
         g_cond_broadcast(&journal->settled);
     }
@@ -423,6 +430,7 @@ Journal *journal_open(const char *path, gint64 replay_window, GError **error)
     journal->since_looked = now;
     journal->in_flight = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, flight_free);
     journal->since_dirty = new_since();
+    journal->size = size_of(store);
     journal->store = g_steal_pointer(&store);
     g_mutex_init(&journal->mutex);
     g_cond_init(&journal->wake);
@@ -544,6 +552,14 @@ char *journal_get_since(Journal *journal, const char *channel)
 {
     const Since *since = g_hash_table_lookup(journal->since, channel);
     return since ? g_strdup(since->message_id) : NULL;
+}
+
+JournalSize journal_size(Journal *journal)
+{
+    g_mutex_lock(&journal->mutex);
+    JournalSize size = journal->size;
+    g_mutex_unlock(&journal->mutex);
+    return size;
 }
 
 void journal_flush(Journal *journal)

@@ -61,5 +61,12 @@ void journal_set_since(Journal *journal, const char *channel, const char *messag
 /* Transfer full, or NULL. Cached: doesn't block. */
 char *journal_get_since(Journal *journal, const char *channel);
 
+typedef struct JournalSize {
+    guint64 requests;
+    guint64 bytes;
+} JournalSize;
+/* As of the last transaction. */
+JournalSize journal_size(Journal *journal);
+
 /* Waits until everything queued so far is durable. For tests and shutdown. */
 void journal_flush(Journal *journal);

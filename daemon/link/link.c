@@ -434,3 +434,14 @@ guint link_connected(const Link *link)
 {
     return take_census(link).of[CHANNEL_SUBSCRIBED];
 }
+
+guint link_queue_length(const Link *link, const Authority *authority)
+{
+    const Channel *channel = g_hash_table_lookup(link->channels, authority);
+    return channel ? channel_queue_length(channel) : 0;
+}
+
+const Metrics *link_metrics(const Link *link)
+{
+    return &link->context.metrics;
+}

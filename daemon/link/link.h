@@ -12,6 +12,7 @@
 #include "daemon/config.h"
 #include "daemon/link/identity.h"
 #include "daemon/link/journal.h"
+#include "daemon/metrics.h"
 
 typedef struct Link Link;
 
@@ -53,3 +54,6 @@ const char *link_message(const Link *link);
 const char *link_transport(const Link *link); /* "websocket" or "" */
 gint64 link_next_attempt(const Link *link);   /* µs since the epoch, 0 = none */
 guint link_connected(const Link *link);       /* authorities */
+/* Messages for |authority| that wait or are being handled. */
+guint link_queue_length(const Link *link, const Authority *authority);
+const Metrics *link_metrics(const Link *link); /* transfer none */

@@ -46,8 +46,11 @@ struct Request {
     Signing *signing;           /* signed */
     GPtrArray *tried;           /* Slot: could not sign it */
     bool looking_up;
-    bool in_flight; /* the journal keeps copies away until we release it */
-    bool shortened; /* the answer was too large and was replaced */
+    bool in_flight;   /* the journal keeps copies away until we release it */
+    gint64 started;   /* monotonic µs, as the next two: it was its turn */
+    gint64 ready;     /* for the token; 0: not yet */
+    gint64 signed_at; /* 0: it was not signed now */
+    bool shortened;   /* the answer was too large and was replaced */
 };
 
 static void finish(Request *request)
@@ -101,6 +104,9 @@ static void on_published(TransportOutcome outcome, const char *reason, void *use
         send_answer(request, false, "The result is too large for the link");
         return;
     }
+    if (outcome == TRANSPORT_PUBLISHED && request->signed_at)
+        metrics_observe(&request->channel->link->metrics, METRICS_REPLY,
+                        g_get_monotonic_time() - request->signed_at);
     if (outcome != TRANSPORT_PUBLISHED)
         log_warning("The answer to request %s did not reach the platform: %s", request->siguuid, reason);
     finish(request);
@@ -143,6 +149,7 @@ static void refuse(Request *request, const char *text)
                          {"IOTHSM_RESULT", text}),
               "Did not sign a %s for %s: %s", request->kind, authority_subject(request->authority), text);
     authority_count_denied(request->authority);
+    metrics_count_denied(&channel->link->metrics, request->kind);
     channel->denied_request(request->siguuid, request->kind, text, channel->owner);
     send_answer(request, false, text);
 }
@@ -209,6 +216,7 @@ static void on_recorded(const GError *error, void *userdata)
                          {"IOTHSM_RESULT", summary}),
               "%s signed a %s", authority_subject(request->authority), summary);
     authority_count_signature(request->authority);
+    metrics_count_signed(&channel->link->metrics, request->kind);
     channel->signed_request(request->siguuid, request->kind, summary, channel->owner);
     send_answer(request, true,
                 signing_is_delivered(request->signing) ? CRL_ANSWER : signing_text(request->signing));
@@ -241,6 +249,8 @@ static void on_delivered(const GError *error, void *userdata)
 
 typedef struct SignJob {
     Signing *signing;
+    gint64 begun; /* monotonic µs */
+    gint64 ended;
 } SignJob;
 
 static void prepare(Request *request, const char *intent);
@@ -248,7 +258,10 @@ static void prepare(Request *request, const char *intent);
 static bool run_sign(EVP_PKEY *key, void *data, GError **error)
 {
     SignJob *job = data;
-    return signing_sign(job->signing, key, error);
+    job->begun = g_get_monotonic_time();
+    bool done = signing_sign(job->signing, key, error);
+    job->ended = g_get_monotonic_time();
+    return done;
 }
 
 static void sign_job_free(void *data)
@@ -269,8 +282,21 @@ static bool sign_elsewhere(Request *request, const SignJob *failed, const GError
     if (!others || !request->content || g_get_monotonic_time() > request->deadline)
         return false;
     log_notice("A token could not sign request %s, another one tries: %s", request->siguuid, error->message);
+    metrics_count(&request->channel->link->metrics, METRICS_MOVE);
     prepare(request, signing_intent(failed->signing));
     return true;
+}
+
+static void note_phases(Request *request, const SignJob *job)
+{
+    const TransportMessage *message = request->message;
+    Metrics *metrics = &request->channel->link->metrics;
+    request->signed_at = job->ended;
+    metrics_observe(metrics, METRICS_LINK, message->age_ms * 1000);
+    metrics_observe(metrics, METRICS_QUEUE,
+                    (request->started - message->received) + (job->begun - request->ready));
+    metrics_observe(metrics, METRICS_POLICY, request->ready - request->started);
+    metrics_observe(metrics, METRICS_TOKEN, job->ended - job->begun);
 }
 
 static void on_signed(const GError *error, void *userdata)
@@ -279,6 +305,8 @@ static void on_signed(const GError *error, void *userdata)
     SignJob *job = g_steal_pointer(&request->sign);
     if (!error)
         request->signing = g_steal_pointer(&job->signing);
+    if (!error && request->channel)
+        note_phases(request, job);
     if (!request->channel && (error || signing_is_delivered(request->signing))) {
         finish(request);
     } else if (error && g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED)) {
@@ -362,6 +390,8 @@ static void prepare_job_free(void *data)
 /* In order of arrival, unless its turn is over already. */
 static void go_to_token(Request *request)
 {
+    if (!request->ready)
+        request->ready = g_get_monotonic_time();
     if (request->place && request->tried->len == 0)
         lane_proceed(request->place, sign, request);
     else
@@ -424,6 +454,7 @@ static void prepare(Request *request, const char *intent)
 
 static void replay(Request *request, const char *answer)
 {
+    metrics_count(&request->channel->link->metrics, METRICS_REPLAY);
     g_autoptr(JsonObject) content = json_object_parse(answer, strlen(answer), NULL);
     if (!content) {
         refuse(request, "The stored answer is damaged");
@@ -439,6 +470,7 @@ static void replay(Request *request, const char *answer)
 /* Neither refused nor dropped: the first of them has the answer. */
 static void ignore_copy(Request *request)
 {
+    metrics_count(&request->channel->link->metrics, METRICS_REPLAY);
     log_event(LOG_INFO, MESSAGE_REPLAYED,
               LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(request->authority)},
                          {"IOTHSM_REQUEST", request->siguuid}, {"IOTHSM_KIND", request->kind}),
@@ -572,6 +604,7 @@ Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *me
     request->authority = authority_ref(channel->authority);
     request->message = transport_message_ref(message);
     request->deadline = deadline;
+    request->started = g_get_monotonic_time();
     request->cancellable = g_cancellable_new();
     request->place = lane_enter(lane);
     request->tried = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);

@@ -29,7 +29,7 @@ _iothsmctl_options()
     generate) echo --type= $key ;;
     import-key) echo $passphrase $key ;;
     self-sign|csr) echo $sign --output= ;;
-    cert|attest) echo --output= ;;
+    cert|attest|metrics) echo --output= ;;
     clear|"softhsm delete") echo --yes ;;
     drain) echo --undo ;;
     "pin set") echo $pin --persist --memory-only --factory ;;
@@ -61,8 +61,8 @@ _iothsmctl_arguments()
 
 _iothsmctl()
 {
-    local verbs="status list show link monitor provision template generate import-key self-sign csr import-cert cert attest
-                 clear drain pin management-key softhsm trust reload"
+    local verbs="status list show link monitor metrics provision template generate import-key self-sign csr import-cert cert
+                 attest clear drain pin management-key softhsm trust reload"
     local cur=${COMP_WORDS[COMP_CWORD]} option="" verb="" arguments=0 i word choices
     COMPREPLY=()
 

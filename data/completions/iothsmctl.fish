@@ -2,8 +2,8 @@
 # fish completion for iothsmctl(1). Names of tokens and slots are asked of the service, which answers at once or not at
 # all.
 
-set -l verbs status list show link monitor provision template generate import-key self-sign csr import-cert cert attest clear \
-    drain pin management-key softhsm trust reload
+set -l verbs status list show link monitor metrics provision template generate import-key self-sign csr import-cert cert \
+    attest clear drain pin management-key softhsm trust reload
 
 function __iothsmctl_verb --description 'Is this the verb, with its second word where it has one?'
     set -l words
@@ -40,6 +40,7 @@ complete -c iothsmctl -n $first -a list -d 'List all tokens with their slots'
 complete -c iothsmctl -n $first -a show -d 'Show everything about a token or a slot'
 complete -c iothsmctl -n $first -a link -d 'Show the connection to the platform'
 complete -c iothsmctl -n $first -a monitor -d 'Follow what happens'
+complete -c iothsmctl -n $first -a metrics -d 'Print what a monitoring system wants to know'
 complete -c iothsmctl -n $first -a provision -d 'Make a CA, step by step'
 complete -c iothsmctl -n $first -a template -d 'Show what a provisioning certificate would make'
 complete -c iothsmctl -n $first -a generate -d 'Generate a key'
@@ -99,6 +100,7 @@ end
 for verb in self-sign csr cert attest provision
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -s o -l output -r -F -d 'Write the PEM to a file'
 end
+complete -c iothsmctl -n '__iothsmctl_verb metrics' -s o -l output -r -F -d 'Replace a file'
 for verb in clear provision 'softhsm delete'
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -s y -l yes -d 'Do not ask whether it is meant'
 end

@@ -5,6 +5,7 @@
 #include "daemon/openssl-cleanup.h"
 #include "tests/cli/daemon.h"
 #include "tests/cli/run.h"
+#include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -423,6 +424,42 @@ static void test_monitor(void)
     }
 }
 
+static void test_metrics(void)
+{
+    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,label=\"Big\\ Box\",pin=123456", "serial=F2");
+    g_autoptr(Run) printed = run_iothsmctl("metrics", NULL);
+    assert_run(printed, 0);
+    const char *const argv[] = {"python3",
+                                g_getenv("OPENMETRICS"),
+                                "iothsm_token_pin_tries_left,token=F1",
+                                "iothsm_token_pin_ready,token=F1",
+                                "iothsm_token_state,state=ready,token=F2",
+                                "iothsm_link_state,state=unconfigured",
+                                "iothsm_phase_seconds_count,phase=token",
+                                "iothsm_journal_requests",
+                                NULL};
+    g_autofree char *values = test_run(argv, printed->out, 0);
+    g_assert_cmpstr(values, ==, "3.0\n0.0\n1.0\n1.0\n0.0\n0.0\n");
+
+    g_autofree char *file = g_build_filename(fixture_directory(fixture), "iothsm.prom", NULL);
+    g_autoptr(Run) written = run_iothsmctl("metrics --output=$1", file, NULL);
+    assert_run(written, 0);
+    g_assert_cmpstr(written->out, ==, "");
+    g_autofree char *text = NULL;
+    g_assert_true(g_file_get_contents(file, &text, NULL, NULL));
+    g_autofree char *same = test_run(argv, text, 0);
+    g_assert_cmpstr(same, ==, values);
+    GStatBuf status;
+    g_assert_cmpint(g_stat(file, &status), ==, 0);
+    g_assert_cmpint(status.st_mode & 0777, ==, 0644);
+    g_autoptr(Run) nowhere = run_iothsmctl("metrics --output=/nonexistent/iothsm.prom", NULL);
+    assert_run(nowhere, 1);
+    g_autoptr(Run) json = run_iothsmctl("metrics -j", NULL);
+    g_autoptr(JsonNode) document = run_json(json);
+    g_autofree char *member = json_text(document, "metrics");
+    g_assert_true(g_str_has_suffix(member, "# EOF\n"));
+}
+
 static void test_drain(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,label=Box", "serial=F2");
@@ -491,6 +528,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/long-work-is-seen-on-a-terminal-alone", test_progress);
     g_test_add_func("/cli/completion-has-live-names", test_completion_names);
     g_test_add_func("/cli/monitor-follows-tokens-and-the-service", test_monitor);
+    g_test_add_func("/cli/metrics-are-openmetrics", test_metrics);
     g_test_add_func("/cli/a-token-is-drained-and-works-again", test_drain);
     g_test_add_func("/cli/trust-reload-link", test_trust);
     return g_test_run();
