@@ -150,27 +150,12 @@ GBytes *piv_certificate_build(X509 *certificate)
     return content;
 }
 
-/* Yubico's arc: PIN policy and touch policy. */
-#define OID_POLICY "1.3.6.1.4.1.41482.3.8"
-
-X509 *piv_attestation_parse(PivBytes answer, PivAttestation *ret_attestation)
+X509 *piv_attestation_parse(PivBytes answer)
 {
     g_autoptr(X509) certificate = read_der(answer.data, answer.size);
-    g_autoptr(ASN1_OBJECT) policy = OBJ_txt2obj(OID_POLICY, 1);
-    if (!certificate || !policy || !X509_get0_pubkey(certificate)) {
-        ERR_clear_error();
-        return NULL;
-    }
-    *ret_attestation = (PivAttestation){0, 0};
-    int at = X509_get_ext_by_OBJ(certificate, policy, -1);
-    if (at >= 0) {
-        const ASN1_OCTET_STRING *value = X509_EXTENSION_get_data(X509_get_ext(certificate, at));
-        if (ASN1_STRING_length(value) == 2) {
-            ret_attestation->pin_policy = ASN1_STRING_get0_data(value)[0];
-            ret_attestation->touch_policy = ASN1_STRING_get0_data(value)[1];
-        }
-    }
-    return g_steal_pointer(&certificate);
+    bool usable = certificate && X509_get0_pubkey(certificate);
+    ERR_clear_error();
+    return usable ? g_steal_pointer(&certificate) : NULL;
 }
 
 static const PivManagementAlgorithm management_algorithms[] = {

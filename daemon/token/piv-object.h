@@ -35,13 +35,9 @@ X509 *piv_certificate_parse(PivBytes content);
 /* An object's content for |certificate|, compressed where it has to be. NULL: too long all the same. */
 GBytes *piv_certificate_build(X509 *certificate);
 
-/* What an attestation certificate says about the key; 0: not told. */
-typedef struct PivAttestation {
-    guint8 pin_policy;
-    guint8 touch_policy;
-} PivAttestation;
-/* A certificate from ATTEST's answer. Transfer full, or NULL. */
-X509 *piv_attestation_parse(PivBytes answer, PivAttestation *ret_attestation);
+/* The certificate that is ATTEST's answer, of a key that OpenSSL has; what it claims, attestation.h reads.
+ * Transfer full, or NULL. */
+X509 *piv_attestation_parse(PivBytes answer);
 
 /* Kinds of management key. */
 typedef struct PivManagementAlgorithm {

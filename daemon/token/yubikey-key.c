@@ -322,13 +322,12 @@ static bool attest_work(YubiKey *yubikey, void *data, GError **error)
 {
     Attesting *attesting = data;
     g_auto(SlotContents) issuer = {0};
-    PivAttestation ignored;
     CardAnswer answer;
     if (!card_send(yubikey->card, CARD_ATTEST, attesting->slot->id, 0, NULL, 0, &answer, error))
         return false;
     X509 *certificate = NULL;
     if (answer.status == CARD_OK)
-        certificate = piv_attestation_parse((PivBytes){answer.data, answer.size}, &ignored);
+        certificate = piv_attestation_parse((PivBytes){answer.data, answer.size});
     if (!certificate)
         return fail_attestation(yubikey, attesting->slot, error);
     g_ptr_array_set_size(attesting->chain, 0);

@@ -267,7 +267,7 @@ bool yubikey_manage(YubiKey *yubikey, GError **error)
     if (!proved)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_MANAGEMENT_KEY_REQUIRED,
                     "%s has a management key of its own, which is not known here; give it with: iothsmctl "
-                    "management-key",
+                    "management-key set",
                     card_name(yubikey->card));
     return proved;
 }

@@ -7,6 +7,7 @@
 
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
+#include "daemon/token/attestation.h"
 #include "daemon/token/piv-key.h"
 #include "daemon/token/yubikey-token.h"
 
@@ -60,24 +61,30 @@ static bool read_by_metadata(YubiKey *yubikey, const PivSlot *slot, SlotContents
     return true;
 }
 
+static void take_claims(SlotContents *contents, X509 *certificate)
+{
+    g_autoptr(Attestation) claims = attestation_read(certificate, NULL);
+    contents->has_key = true;
+    contents->public_key = X509_get_pubkey(certificate);
+    contents->origin = KEY_ORIGIN_GENERATED;
+    if (claims) {
+        (void)piv_pin_policy_from_string(claims->pin_policy, &contents->pin_policy, NULL);
+        (void)piv_touch_policy_from_string(claims->touch_policy, &contents->touch_policy, NULL);
+    }
+}
+
 static bool read_by_attestation(YubiKey *yubikey, const PivSlot *slot, SlotContents *contents,
                                 bool *ret_may_be_imported, GError **error)
 {
     CardAnswer answer;
-    PivAttestation attestation;
     if (!card_send(yubikey->card, CARD_ATTEST, slot->id, 0, NULL, 0, &answer, error))
         return false;
     *ret_may_be_imported = answer.status != CARD_NO_REFERENCE;
     g_autoptr(X509) certificate = NULL;
     if (answer.status == CARD_OK)
-        certificate = piv_attestation_parse((PivBytes){answer.data, answer.size}, &attestation);
-    if (!certificate)
-        return true;
-    contents->has_key = true;
-    contents->public_key = X509_get_pubkey(certificate);
-    contents->pin_policy = attestation.pin_policy;
-    contents->touch_policy = attestation.touch_policy;
-    contents->origin = KEY_ORIGIN_GENERATED;
+        certificate = piv_attestation_parse((PivBytes){answer.data, answer.size});
+    if (certificate)
+        take_claims(contents, certificate);
     return true;
 }
 

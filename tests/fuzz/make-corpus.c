@@ -8,6 +8,7 @@
 #include "daemon/link/envelope.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/fake-attestation.h"
+#include "daemon/token/piv-object.h"
 #include "tests/fuzz/fuzz-keys.h"
 #include "tests/support/support.h"
 #include <openssl/pem.h>
@@ -148,6 +149,59 @@ static void put_key_files(void)
 }
 
 /* |options|: JSON. */
+/* The first byte is fuzz-piv.c's: which answer of the card this is. */
+static void put_piv_answer(const char *name, guint8 kind, const guint8 *data, gsize size)
+{
+    g_autoptr(GByteArray) answer = g_byte_array_new();
+    g_byte_array_append(answer, &kind, 1);
+    g_byte_array_append(answer, data, (guint)size);
+    put("piv", name, answer->data, answer->len);
+}
+
+static void put_piv_certificate(const char *name, X509 *certificate)
+{
+    guint8 answer[PIV_OBJECT_MAX + 8];
+    PivWriter writer = {.data = answer, .room = sizeof answer};
+    gsize size;
+    g_autoptr(GBytes) content = piv_certificate_build(certificate);
+    const void *data = g_bytes_get_data(content, &size);
+    piv_write_tlv(&writer, 0x53, data, size);
+    put_piv_answer(name, 1, answer, writer.size);
+}
+
+static void put_piv(void)
+{
+    static const guint8 of_pin[] = {1, 1, 0xff, 5, 1, 1, 6, 2, 3, 3};
+    static const guint8 administration[] = {0x80, 9, 0x81, 1, 2, 0x83, 4, 1, 2, 3, 4};
+    static const guint8 point[] = {0x7f, 0x49, 5, 0x86, 3, 4, 1, 2};
+    guint8 metadata[1024], inner[1024], modulus[256];
+    PivWriter writer = {.data = metadata, .room = sizeof metadata};
+    PivWriter key = {.data = inner, .room = sizeof inner};
+    memset(modulus, 0xc5, sizeof modulus);
+    piv_write_byte_tlv(&writer, 1, 0x07);
+    piv_write_tlv(&writer, 2, "\2\1", 2);
+    piv_write_byte_tlv(&writer, 3, 1);
+    piv_write_tlv(&key, 0x81, modulus, sizeof modulus);
+    piv_write_tlv(&key, 0x82, "\1\0\1", 3);
+    piv_write_tlv(&writer, 4, key.data, key.size);
+    put_piv_answer("metadata-pin", 0, of_pin, sizeof of_pin);
+    put_piv_answer("metadata-rsa", 0, metadata, writer.size);
+    put_piv_answer("public-rsa", 3, inner, key.size);
+    put_piv_answer("public-point", 3, point, sizeof point);
+    put_piv_answer("administration", 4, administration, sizeof administration);
+    g_autofree char *text = g_strnfill(5000, 'x');
+    const char *extensions[] = {"nsComment", text, NULL};
+    g_autoptr(X509) small = fuzz_certificate("platform");
+    g_autoptr(X509) big = test_certificate(&(TestCertificate){.subject = "CN=Big", .extensions = extensions},
+                                           fuzz_key("platform"), NULL, fuzz_key("platform"));
+    put_piv_certificate("certificate", small);
+    put_piv_certificate("certificate-gzip", big);
+    unsigned char *der = NULL;
+    int size = i2d_X509(small, &der);
+    put_piv_answer("attestation", 2, der, (gsize)size);
+    OPENSSL_free(der);
+}
+
 static void put_csr_request(const char *name, const char *options)
 {
     g_autofree char *pem = test_request_pem("C=US,O=Example,CN=srv.example.test", fuzz_key("subject"));
@@ -241,6 +295,7 @@ int main(int argc, char *argv[])
     put_deflated();
     put_template();
     put_key_files();
+    put_piv();
     put_requests();
     return 0;
 }

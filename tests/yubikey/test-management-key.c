@@ -189,7 +189,7 @@ static void a_protected_key_survives_being_pulled_out_anywhere(void)
     bool done = false;
     log_in(scene);
     must_change(scene, NULL, NULL, NULL, true);
-    for (guint at = thorough ? 1 : 10; !done; at++) {
+    for (guint at = thorough ? 1 : 8; !done; at++) {
         for (guint after = thorough ? 0 : 1; after < 2 && !done; after++) {
             g_autofree char *request = g_strdup_printf("cut %u %s", at, after ? "after" : "before");
             g_autoptr(GError) error = NULL;
@@ -209,7 +209,7 @@ static void a_protected_key_survives_being_pulled_out_anywhere(void)
         }
     }
     g_test_message("%u cuts survived", cuts);
-    g_assert_cmpuint(cuts, >=, 6);
+    g_assert_cmpuint(cuts, >=, 3);
     g_assert_cmpint(pin_tries(scene), ==, 3);
 }
 
