@@ -139,7 +139,7 @@ static GSubprocess *start_daemon(const char *directory, int listener)
         "sh",
         g_getenv("PCSCD"),
         "--foreground",
-        "--info",
+        "--critical", /* nobody reads what it says, and a full pipe would stop it */
         configuration,
         daemon_asks_polkit() ? "--disable-polkit" : NULL,
         NULL,
