@@ -164,6 +164,20 @@ static bool parse_short_serial(const Key *key, const char *value, void *field)
     return true;
 }
 
+static bool parse_transport(const Key *key, const char *value, void *field)
+{
+    static const char *const choices[] = {[TRANSPORT_CHOICE_AUTO] = "auto",
+                                          [TRANSPORT_CHOICE_WEBSOCKET] = "websocket",
+                                          [TRANSPORT_CHOICE_PUBNUB] = "pubnub"};
+    for (gsize i = 0; i < G_N_ELEMENTS(choices); i++) {
+        if (strcmp(choices[i], value) == 0) {
+            *(TransportChoice *)field = (TransportChoice)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool parse_crl_form(const Key *key, const char *value, void *field)
 {
     int choice = 0;
@@ -179,6 +193,9 @@ static const Key keys[] = {
     {"Platform", "TlsCa", "an absolute path of a PEM file", parse_path, FIELD(tls_ca), 0, 0},
     {"Platform", "VerificationCa", "an absolute path of a PEM file", parse_path, FIELD(verification_ca), 0,
      0},
+    {"Platform", "Transport", "auto, websocket or pubnub", parse_transport, FIELD(transport), 0, 0},
+    {"Platform", "PubNubOrigin", "an https URL, or http for a loopback host", parse_url, FIELD(pubnub_origin),
+     0, 0},
     {"Platform", "SignerPurpose", "smimesign or any", parse_signer_purpose, FIELD(signer_purpose), 0, 0},
     {"Platform", "ShortSerial", "hex or original", parse_short_serial, FIELD(short_serial), 0, 0},
     {"Tokens", "SoftHsm", "yes or no", parse_bool, FIELD(softhsm), 0, 0},
@@ -258,6 +275,7 @@ static Config *config_defaults(const char *state_directory)
     Config *config = g_new0(Config, 1);
     config->platform_url = g_strdup("https://pkiaas.io");
     config->verification_ca = g_build_filename(state_directory, "trust", "pkiaas.io.pem", NULL);
+    config->pubnub_origin = g_strdup("https://ps.pndsn.com");
     config->softhsm = true;
     config->pkcs11_modules = g_new0(char *, 1);
     config->queue_length = 1024;
@@ -292,6 +310,7 @@ void config_free(Config *config)
     g_free(config->platform_url);
     g_free(config->tls_ca);
     g_free(config->verification_ca);
+    g_free(config->pubnub_origin);
     g_free(config->softhsm_module);
     g_strfreev(config->pkcs11_modules);
     g_free(config);

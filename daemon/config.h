@@ -12,6 +12,11 @@
 
 typedef enum SignerPurpose { SIGNER_PURPOSE_SMIMESIGN, SIGNER_PURPOSE_ANY } SignerPurpose;
 typedef enum ShortSerial { SHORT_SERIAL_HEX, SHORT_SERIAL_ORIGINAL } ShortSerial;
+typedef enum TransportChoice {
+    TRANSPORT_CHOICE_AUTO,
+    TRANSPORT_CHOICE_WEBSOCKET,
+    TRANSPORT_CHOICE_PUBNUB
+} TransportChoice;
 typedef enum CrlForm { CRL_FORM_ORIGINAL, CRL_FORM_RFC5280 } CrlForm;
 
 typedef struct Config {
@@ -19,6 +24,8 @@ typedef struct Config {
     char *platform_url;    /* no trailing slash; https, or http for a loopback host */
     char *tls_ca;          /* NULL: the system's roots */
     char *verification_ca; /* the pinned message verification CA */
+    TransportChoice transport;
+    char *pubnub_origin; /* as platform_url */
     SignerPurpose signer_purpose;
     ShortSerial short_serial;
     /* [Tokens] */

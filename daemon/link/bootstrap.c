@@ -38,6 +38,8 @@ void bootstrap_keys_free(BootstrapKeys *keys)
     g_free(keys->channel);
     g_free(keys->url);
     g_free(keys->token);
+    g_free(keys->publish_key);
+    g_free(keys->subscribe_key);
     g_free(keys);
 }
 
@@ -72,29 +74,56 @@ static gint64 expiry(JsonObject *websocket, gint64 now)
     return now + (gint64)(MIN(seconds, EXPIRES_MAX) * G_USEC_PER_SEC);
 }
 
-BootstrapKeys *bootstrap_keys_parse(JsonObject *inner, gint64 now, GError **error)
+/* False: what the platform says of its WebSocket is of no use. */
+static bool read_websocket(BootstrapKeys *keys, JsonObject *inner, gint64 now, GError **error)
 {
-    const char *channel = opaque_text(inner, "channel_id", error);
-    if (!channel)
-        return NULL;
     JsonNode *node = json_object_get_member(inner, "websocket");
-    if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
-        g_set_error_literal(
-            error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-            "The platform offers no WebSocket link for this authority, and this version knows no other");
-        return NULL;
-    }
+    if (!node || !JSON_NODE_HOLDS_OBJECT(node))
+        return true;
     JsonObject *websocket = json_node_get_object(node);
     const char *url = opaque_text(websocket, "url", error);
     const char *token = url ? opaque_text(websocket, "token", error) : NULL;
     if (!token)
-        return NULL;
-    BootstrapKeys *keys = g_new0(BootstrapKeys, 1);
-    keys->channel = g_strdup(channel);
+        return false;
     keys->url = g_strdup(url);
     keys->token = g_strdup(token);
     keys->expires = expiry(websocket, now);
-    return keys;
+    return true;
+}
+
+static void read_pubnub(BootstrapKeys *keys, JsonObject *inner)
+{
+    const char *publish_key = opaque_text(inner, "publishKey", NULL);
+    const char *subscribe_key = opaque_text(inner, "subscribeKey", NULL);
+    if (publish_key && subscribe_key) {
+        keys->publish_key = g_strdup(publish_key);
+        keys->subscribe_key = g_strdup(subscribe_key);
+    }
+}
+
+BootstrapKeys *bootstrap_keys_parse(JsonObject *inner, TransportChoice choice, gint64 now, GError **error)
+{
+    static const char *const neither[] = {
+        [TRANSPORT_CHOICE_AUTO] = "The platform offers neither a WebSocket nor PubNub for this authority",
+        [TRANSPORT_CHOICE_WEBSOCKET] = "The platform offers no WebSocket for this authority; "
+                                       "Transport=websocket in iothsmd.conf takes no other",
+        [TRANSPORT_CHOICE_PUBNUB] = "The platform names no PubNub keys for this authority; Transport=pubnub "
+                                    "in iothsmd.conf takes no other way",
+    };
+    const char *channel = opaque_text(inner, "channel_id", error);
+    if (!channel)
+        return NULL;
+    g_autoptr(BootstrapKeys) keys = g_new0(BootstrapKeys, 1);
+    keys->channel = g_strdup(channel);
+    if (choice != TRANSPORT_CHOICE_PUBNUB && !read_websocket(keys, inner, now, error))
+        return NULL;
+    if (choice != TRANSPORT_CHOICE_WEBSOCKET)
+        read_pubnub(keys, inner);
+    if (!keys->url && !keys->publish_key) {
+        g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, neither[choice]);
+        return NULL;
+    }
+    return g_steal_pointer(&keys);
 }
 
 static void on_opened(const Opened *opened, const GError *error, void *userdata)
@@ -104,7 +133,8 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
     g_autofree char *sentence = NULL;
     g_autoptr(BootstrapKeys) keys = NULL;
     if (!error)
-        keys = bootstrap_keys_parse(opened->content, g_get_monotonic_time(), &failure);
+        keys = bootstrap_keys_parse(opened->content, self->context->config->transport, g_get_monotonic_time(),
+                                    &failure);
     if (keys) {
         finish(self, BOOTSTRAP_KEYS, g_steal_pointer(&keys), "");
         return;

@@ -18,11 +18,16 @@ typedef enum BootstrapOutcome {
     BOOTSTRAP_UNSIGNED, /* the token made no signature: no PIN, gone, no touch */
 } BootstrapOutcome;
 
+/* Where a channel is. At least one of the two ways is there; what Transport= excludes is not. */
 typedef struct BootstrapKeys {
     char *channel;
+    /* The WebSocket, or NULL and 0. */
     char *url;
     char *token;    /* secret */
     gint64 expires; /* µs of g_get_monotonic_time(): no subscription with this token after it */
+    /* PubNub, or NULL. */
+    char *publish_key;
+    char *subscribe_key;
 } BootstrapKeys;
 void bootstrap_keys_free(BootstrapKeys *keys);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(BootstrapKeys, bootstrap_keys_free)
@@ -40,4 +45,4 @@ Bootstrap *bootstrap_start(LinkContext *context, Authority *authority, ChannelKe
 void bootstrap_cancel(Bootstrap *bootstrap);
 
 /* The keys in the decrypted answer |inner|; INVALID in words. |now|: monotonic µs. Transfer full. */
-BootstrapKeys *bootstrap_keys_parse(JsonObject *inner, gint64 now, GError **error);
+BootstrapKeys *bootstrap_keys_parse(JsonObject *inner, TransportChoice choice, gint64 now, GError **error);

@@ -37,12 +37,10 @@ struct Channel {
     Backoff slow;
 
     Bootstrap *bootstrap;
-    Transport *transport; /* NULL: on none */
-    char *url;            /* its, or NULL */
-    char *id;             /* channel id on it, or NULL */
-    gint64 token_expires;
+    bool renewal_due; /* connected, but new keys are wanted */
+    Route *route;
     Inbox *inbox;   /* NULL before prepared */
-    char *received; /* the last message on this id that the inbox was given, or NULL */
+    char *received; /* the last message on the route's channel that a restart could go on from, or NULL */
     SinceWindow *window;
 };
 
@@ -84,43 +82,31 @@ static void wait_ms(Channel *self, gint64 ms, AuthorityLink shown, const char *m
     enter(self, CHANNEL_WAITING, shown, message, g_get_real_time() + ms * 1000);
 }
 
-/* --- leaving and joining a transport ----------------------------------------------------------------- */
+/* --- leaving and joining ----------------------------------------------------------------------------- */
 
-static void leave_transport(Channel *self)
+static void forget_place(Channel *self)
 {
-    if (!self->transport)
-        return;
-    self->transport->class->unsubscribe(self->transport, self->id);
-    self->transport = NULL;
-    g_clear_pointer(&self->url, g_free);
-    g_clear_pointer(&self->id, g_free);
     g_clear_pointer(&self->received, g_free);
-    self->events.leave(self, self->events.userdata);
+    g_clear_pointer(&self->window, since_window_free);
+    self->window = since_window_new();
 }
 
-static void use_keys(Channel *self, const BootstrapKeys *keys)
+/* Takes |keys|. */
+static bool use_route(Channel *self, BootstrapKeys *keys, GError **error)
+{
+    if (g_strcmp0(route_id(self->route), keys->channel) != 0)
+        forget_place(self);
+    g_autofree char *since = journal_get_since(self->link->journal, keys->channel);
+    return route_use(self->route, keys, self->received ? self->received : since, error);
+}
+
+/* Takes |keys|. */
+static void use_keys(Channel *self, BootstrapKeys *keys)
 {
     g_autoptr(GError) error = NULL;
-    self->token_expires = keys->expires;
-    if (self->transport && (!g_str_equal(self->id, keys->channel) || !g_str_equal(self->url, keys->url)))
-        leave_transport(self);
-    if (!self->transport) {
-        Transport *transport =
-            self->events.join(self, keys->url, keys->channel, &error, self->events.userdata);
-        if (!transport) {
-            wait_ms(self, backoff_next(&self->slow), AUTHORITY_NOT_CONNECTED, error->message);
-            return;
-        }
-        self->transport = transport;
-        self->url = g_strdup(keys->url);
-        self->id = g_strdup(keys->channel);
-        g_clear_pointer(&self->window, since_window_free);
-        self->window = since_window_new();
-    }
     enter(self, CHANNEL_SUBSCRIBING, AUTHORITY_NOT_CONNECTED, "Connecting", 0);
-    g_autofree char *since = journal_get_since(self->link->journal, self->id);
-    self->transport->class->subscribe(self->transport, self->id, keys->token,
-                                      self->received ? self->received : since);
+    if (!use_route(self, keys, &error))
+        wait_ms(self, backoff_next(&self->slow), AUTHORITY_NOT_CONNECTED, error->message);
 }
 
 /* --- bootstrap --------------------------------------------------------------------------------------- */
@@ -142,7 +128,7 @@ static void on_bootstrapped(BootstrapOutcome outcome, BootstrapKeys *keys, const
     self->unsigned_failure = outcome == BOOTSTRAP_UNSIGNED;
     switch (outcome) {
     case BOOTSTRAP_KEYS:
-        use_keys(self, keys);
+        use_keys(self, g_steal_pointer(&owned));
         break;
     case BOOTSTRAP_FAILED:
     case BOOTSTRAP_OFFLINE:
@@ -150,7 +136,8 @@ static void on_bootstrapped(BootstrapOutcome outcome, BootstrapKeys *keys, const
         break;
     case BOOTSTRAP_REFUSED:
         log_refusal(self, message);
-        leave_transport(self);
+        route_leave(self->route);
+        forget_place(self);
         wait_ms(self, backoff_next(&self->slow), AUTHORITY_UNREGISTERED, message);
         break;
     case BOOTSTRAP_UNUSABLE:
@@ -166,8 +153,29 @@ static void on_bootstrapped(BootstrapOutcome outcome, BootstrapKeys *keys, const
 static void start_bootstrap(Channel *self)
 {
     g_autofree char *message = g_strdup(self->message);
+    self->renewal_due = false;
+    g_clear_pointer(&self->bootstrap, bootstrap_cancel);
     enter(self, CHANNEL_BOOTSTRAPPING, self->shown, message, 0);
     self->bootstrap = bootstrap_start(self->link, self->authority, self->context.key, on_bootstrapped, self);
+}
+
+/* Without new keys all stays as it is; the route asks again. */
+static void on_renewed(BootstrapOutcome outcome, BootstrapKeys *keys, const char *message, void *userdata)
+{
+    Channel *self = userdata;
+    g_autoptr(GError) error = NULL;
+    self->bootstrap = NULL;
+    if (outcome != BOOTSTRAP_KEYS)
+        log_debug("No new keys for %s: %s", authority_subject(self->authority), message);
+    else if (!use_route(self, keys, &error))
+        wait_ms(self, backoff_next(&self->slow), AUTHORITY_NOT_CONNECTED, error->message);
+    self->events.changed(self, self->events.userdata);
+}
+
+static void start_renewal(Channel *self)
+{
+    self->renewal_due = false;
+    self->bootstrap = bootstrap_start(self->link, self->authority, self->context.key, on_renewed, self);
 }
 
 void channel_hurry(Channel *self)
@@ -186,10 +194,11 @@ void channel_token_changed(Channel *self)
     self->timer = g_timeout_add(TOKEN_RETRY_MS, on_timer, self);
 }
 
-/* --- what the transport says ------------------------------------------------------------------------- */
+/* --- what the route says ----------------------------------------------------------------------------- */
 
-void channel_on_subscribed(Channel *self, bool missed)
+static void on_subscribed(bool missed, void *userdata)
 {
+    Channel *self = userdata;
     if (self->state == CHANNEL_SUBSCRIBED)
         return;
     g_clear_handle_id(&self->timer, g_source_remove);
@@ -207,18 +216,20 @@ void channel_on_subscribed(Channel *self, bool missed)
     enter(self, CHANNEL_SUBSCRIBED, AUTHORITY_CONNECTED, "", 0);
 }
 
-void channel_on_refused(Channel *self, TransportRefusal refusal, const char *reason)
+static void on_refused(TransportRefusal refusal, const char *reason, void *userdata)
 {
+    Channel *self = userdata;
     if (self->state != CHANNEL_SUBSCRIBING && self->state != CHANNEL_SUBSCRIBED)
         return;
     g_autofree char *message = g_strdup_printf("The platform refused the channel: %s", reason);
-    /* It stays on the transport, which keeps its answers for the next token. */
+    /* The route keeps its answers for the next token. */
     wait_ms(self, backoff_next(refusal == TRANSPORT_REFUSED_TOKEN ? &self->fast : &self->slow),
             AUTHORITY_NOT_CONNECTED, message);
 }
 
-void channel_on_disconnected(Channel *self, const char *reason, gint64 next_attempt)
+static void on_disconnected(const char *reason, gint64 next_attempt, void *userdata)
 {
+    Channel *self = userdata;
     if (self->state != CHANNEL_SUBSCRIBING && self->state != CHANNEL_SUBSCRIBED)
         return;
     if (self->state == CHANNEL_SUBSCRIBED)
@@ -226,18 +237,30 @@ void channel_on_disconnected(Channel *self, const char *reason, gint64 next_atte
                   LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(self->authority)}),
                   "%s is not connected any more: %s", authority_subject(self->authority), reason);
     enter(self, CHANNEL_SUBSCRIBING, AUTHORITY_NOT_CONNECTED, reason, next_attempt);
-    if (g_get_monotonic_time() >= self->token_expires)
+    if (route_is_stale(self->route))
         become_due(self); /* the next subscription needs a new token */
 }
 
-void channel_on_message(Channel *self, TransportMessage *message)
+static void on_wants_keys(void *userdata)
 {
-    if (!self->transport || !since_window_add(self->window, message->id))
+    Channel *self = userdata;
+    if (self->state != CHANNEL_SUBSCRIBING && self->state != CHANNEL_SUBSCRIBED)
         return;
-    /* A reconnect goes on behind it, for it is here; only a restart has to look at it again. */
-    g_free(self->received);
-    self->received = g_strdup(message->id);
-    self->transport->class->set_since(self->transport, self->id, message->id);
+    self->renewal_due = true;
+    self->events.changed(self, self->events.userdata);
+}
+
+static void on_message(TransportMessage *message, void *userdata)
+{
+    Channel *self = userdata;
+    if (message->resumable) {
+        if (!since_window_add(self->window, message->id))
+            return;
+        /* A reconnect goes on behind it, for it is here; only a restart has to look at it again. */
+        g_free(self->received);
+        self->received = g_strdup(message->id);
+        route_set_since(self->route, message->id);
+    }
     inbox_add(self->inbox, message);
 }
 
@@ -245,8 +268,8 @@ static void on_dealt_with(const char *id, void *userdata)
 {
     Channel *self = userdata;
     g_autofree char *since = since_window_finish(self->window, id);
-    if (since && self->id)
-        journal_set_since(self->link->journal, self->id, since);
+    if (since && route_id(self->route))
+        journal_set_since(self->link->journal, route_id(self->route), since);
 }
 
 /* --- what handling a message needs ------------------------------------------------------------------- */
@@ -259,7 +282,7 @@ typedef struct Unsent {
 static gboolean on_unsent(void *userdata)
 {
     g_autofree Unsent *unsent = userdata;
-    unsent->done(TRANSPORT_DROPPED, "the authority has no channel at the moment", unsent->userdata);
+    unsent->done(TRANSPORT_LEFT, "the authority has no channel at the moment", unsent->userdata);
     return G_SOURCE_REMOVE;
 }
 
@@ -267,10 +290,8 @@ static void publish(GBytes *envelope, gint64 expires, TransportPublishedFunc don
                     void *owner)
 {
     Channel *self = owner;
-    if (self->transport) {
-        self->transport->class->publish(self->transport, self->id, envelope, expires, done, userdata);
+    if (route_publish(self->route, envelope, expires, done, userdata))
         return;
-    }
     Unsent *unsent = g_new0(Unsent, 1);
     *unsent = (Unsent){done, userdata};
     g_idle_add_full(G_PRIORITY_DEFAULT, on_unsent, unsent, NULL);
@@ -363,16 +384,41 @@ static void start_prepare(Channel *self)
         on_prepared(error, preparing);
 }
 
+bool channel_wants_bootstrap(const Channel *self)
+{
+    return self->state == CHANNEL_DUE || (self->renewal_due && !self->bootstrap);
+}
+
+bool channel_has_bootstrap(const Channel *self)
+{
+    return self->state == CHANNEL_PREPARING || self->bootstrap;
+}
+
+guint channel_failures(const Channel *self)
+{
+    return self->fast.attempts + self->slow.attempts;
+}
+
 void channel_bootstrap(Channel *self)
 {
-    if (self->context.key)
+    if (self->state != CHANNEL_DUE)
+        start_renewal(self);
+    else if (self->context.key)
         start_bootstrap(self);
     else
         start_prepare(self);
 }
 
-Channel *channel_new(LinkContext *context, Authority *authority, const ChannelEvents *events)
+Channel *channel_new(LinkContext *context, Authority *authority, const RouteHub *hub,
+                     const ChannelEvents *events)
 {
+    const RouteEvents route_events = {
+        .subscribed = on_subscribed,
+        .refused = on_refused,
+        .disconnected = on_disconnected,
+        .wants_keys = on_wants_keys,
+        .message = on_message,
+    };
     Channel *self = g_new0(Channel, 1);
     self->link = context;
     self->events = *events;
@@ -383,6 +429,7 @@ Channel *channel_new(LinkContext *context, Authority *authority, const ChannelEv
     self->message = g_strdup("Connecting");
     self->window = since_window_new();
     self->state = CHANNEL_DUE;
+    self->route = route_new(&ROUTE_TIMES, hub, &route_events, self);
     return self;
 }
 
@@ -394,12 +441,13 @@ void channel_free(Channel *self)
     g_cancellable_cancel(self->cancellable);
     g_clear_pointer(&self->bootstrap, bootstrap_cancel);
     g_clear_pointer(&self->inbox, inbox_free);
-    leave_transport(self);
+    route_free(self->route);
     authority_set_link(self->authority, AUTHORITY_NOT_CONNECTED, "", 0);
     channel_key_unref(self->context.key);
     since_window_free(self->window);
     authority_unref(self->authority);
     g_object_unref(self->cancellable);
+    g_free(self->received);
     g_free(self->message);
     g_free(self);
 }
@@ -432,4 +480,9 @@ gint64 channel_next_attempt(const Channel *self)
 guint channel_queue_length(const Channel *self)
 {
     return self->inbox ? inbox_length(self->inbox) : 0;
+}
+
+const char *channel_carrier(const Channel *self)
+{
+    return self->state == CHANNEL_SUBSCRIBED ? route_carrier(self->route) : "";
 }

@@ -8,7 +8,7 @@
  *   PREPARING      the first time: the channel key is generated, the caindex looked up
  *   BOOTSTRAPPING  under way
  *   WAITING        it failed, the next one is at channel_next_attempt
- *   SUBSCRIBING    a transport has it and has not confirmed it
+ *   SUBSCRIBING    its route has it and no transport has confirmed it
  *   SUBSCRIBED     confirmed: the authority is connected
  *
  * Messages are handled in order of arrival, a few at a time; more than QueueLength= are dropped unread,
@@ -16,6 +16,7 @@
 
 #include "daemon/link/bootstrap.h"
 #include "daemon/link/channel-context.h"
+#include "daemon/link/route.h"
 
 typedef struct Channel Channel;
 
@@ -30,10 +31,6 @@ typedef enum ChannelState {
 
 typedef struct ChannelEvents {
     void (*changed)(Channel *channel, void *userdata); /* state, message, next attempt */
-    /* The transport for |url| with this channel on it under |id|; NULL with |error|. Transfer none. */
-    Transport *(*join)(Channel *channel, const char *url, const char *id, GError **error, void *userdata);
-    /* It is not on its transport any more. */
-    void (*leave)(Channel *channel, void *userdata);
     void (*signed_request)(Channel *channel, const char *siguuid, const char *kind, const char *result,
                            void *userdata);
     void (*denied_request)(Channel *channel, const char *siguuid, const char *kind, const char *reason,
@@ -42,7 +39,8 @@ typedef struct ChannelEvents {
 } ChannelEvents;
 
 /* |context| outlives the channel. */
-Channel *channel_new(LinkContext *context, Authority *authority, const ChannelEvents *events);
+Channel *channel_new(LinkContext *context, Authority *authority, const RouteHub *hub,
+                     const ChannelEvents *events);
 void channel_free(Channel *channel);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Channel, channel_free)
 
@@ -52,17 +50,15 @@ bool channel_is_offline(const Channel *channel);     /* the last attempt found n
 const char *channel_message(const Channel *channel); /* why not connected, or "" */
 gint64 channel_next_attempt(const Channel *channel); /* µs since the epoch, 0 = none */
 guint channel_queue_length(const Channel *channel);  /* messages that wait or are being handled */
+const char *channel_carrier(const Channel *channel); /* "websocket", "pubnub", or "" while not connected */
 
-/* Only in state DUE. */
+/* Due, or connected over PubNub and in need of new keys for its WebSocket. */
+bool channel_wants_bootstrap(const Channel *channel);
+bool channel_has_bootstrap(const Channel *channel); /* one is under way, or being prepared */
+guint channel_failures(const Channel *channel);     /* bootstraps in a row that failed */
+/* Only where it wants one. */
 void channel_bootstrap(Channel *channel);
 /* Network came back, Reload: what waits is due. */
 void channel_hurry(Channel *channel);
 /* The authority's token or PIN changed: due, where it was a signature that failed. */
 void channel_token_changed(Channel *channel);
-
-/* What its transport says, sorted by the link. */
-void channel_on_subscribed(Channel *channel, bool missed);
-void channel_on_refused(Channel *channel, TransportRefusal refusal, const char *reason);
-/* The connection is down, or still down: |reason| in words, |next_attempt| as in TransportEvents. */
-void channel_on_disconnected(Channel *channel, const char *reason, gint64 next_attempt);
-void channel_on_message(Channel *channel, TransportMessage *message);

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A table from channel id to channel. Telling all of them goes over a copy of the ids: a channel that hears
- * that its connection is lost may leave it. */
+/* A table from channel id to route. Telling all of them goes over a copy of the ids: a route that hears that
+ * its connection is lost may leave it. */
 
 #include "daemon/link/connection.h"
 
 #include "daemon/error.h"
+#include "daemon/link/pubnub.h"
+#include "daemon/link/route.h"
 
 struct Connection {
-    char *url;
+    char *url; /* NULL: PubNub */
+    char *publish_key;
+    char *subscribe_key;
     Transport *transport;
-    GHashTable *channels; /* id → Channel */
+    GHashTable *routes; /* id → Route */
     TransportState state;
+    guint failures;
     char *message;
     gint64 next_attempt;
     void (*changed)(void *userdata);
@@ -23,13 +28,13 @@ static void tell_all(Connection *self, const char *reason, gint64 next_attempt)
     g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
     GHashTableIter iter;
     void *id;
-    g_hash_table_iter_init(&iter, self->channels);
+    g_hash_table_iter_init(&iter, self->routes);
     while (g_hash_table_iter_next(&iter, &id, NULL))
         g_ptr_array_add(ids, g_strdup(id));
     for (guint i = 0; i < ids->len; i++) {
-        Channel *channel = g_hash_table_lookup(self->channels, g_ptr_array_index(ids, i));
-        if (channel)
-            channel_on_disconnected(channel, reason, next_attempt);
+        Route *route = g_hash_table_lookup(self->routes, g_ptr_array_index(ids, i));
+        if (route)
+            route_on_disconnected(route, self, reason, next_attempt);
     }
 }
 
@@ -37,11 +42,16 @@ static void on_state(Transport *transport, TransportState state, const char *mes
                      void *userdata)
 {
     Connection *self = userdata;
+    bool waits = state == TRANSPORT_BACKING_OFF || state == TRANSPORT_OFFLINE;
+    if (state == TRANSPORT_CONNECTED)
+        self->failures = 0;
+    else if (waits && self->state == TRANSPORT_CONNECTING)
+        self->failures++;
     g_free(self->message);
     self->state = state;
     self->message = g_strdup(message);
     self->next_attempt = next_attempt;
-    if (state == TRANSPORT_BACKING_OFF || state == TRANSPORT_OFFLINE)
+    if (waits)
         tell_all(self, message, next_attempt);
     self->changed(self->userdata);
 }
@@ -49,18 +59,18 @@ static void on_state(Transport *transport, TransportState state, const char *mes
 static void on_subscribed(Transport *transport, const char *id, bool missed, void *userdata)
 {
     Connection *self = userdata;
-    Channel *channel = g_hash_table_lookup(self->channels, id);
-    if (channel)
-        channel_on_subscribed(channel, missed);
+    Route *route = g_hash_table_lookup(self->routes, id);
+    if (route)
+        route_on_subscribed(route, self, missed);
 }
 
 static void on_refused(Transport *transport, const char *id, TransportRefusal refusal, const char *reason,
                        void *userdata)
 {
     Connection *self = userdata;
-    Channel *channel = g_hash_table_lookup(self->channels, id);
-    if (channel)
-        channel_on_refused(channel, refusal, reason);
+    Route *route = g_hash_table_lookup(self->routes, id);
+    if (route)
+        route_on_refused(route, self, refusal, reason);
 }
 
 static void on_lost(Transport *transport, const char *reason, void *userdata)
@@ -71,18 +81,22 @@ static void on_lost(Transport *transport, const char *reason, void *userdata)
 static void on_message(Transport *transport, TransportMessage *message, void *userdata)
 {
     Connection *self = userdata;
-    Channel *channel = g_hash_table_lookup(self->channels, message->channel);
-    if (channel)
-        channel_on_message(channel, message);
+    Route *route = g_hash_table_lookup(self->routes, message->channel);
+    if (route)
+        route_on_message(route, message);
 }
 
-Connection *connection_new(const char *url, const LinkContext *context, void (*changed)(void *userdata),
-                           void *userdata, GError **error)
+Connection *connection_new(const Endpoint *endpoint, const LinkContext *context,
+                           void (*changed)(void *userdata), void *userdata, GError **error)
 {
+    const Config *config = context->config;
+    const char *uuid = identity_uuid(context->identity);
     g_autoptr(Connection) self = g_new0(Connection, 1);
-    self->url = g_strdup(url);
+    self->url = g_strdup(endpoint->url);
+    self->publish_key = g_strdup(endpoint->pubnub.publish);
+    self->subscribe_key = g_strdup(endpoint->pubnub.subscribe);
     self->message = g_strdup("");
-    self->channels = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    self->routes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->changed = changed;
     self->userdata = userdata;
     const TransportEvents events = {
@@ -93,8 +107,10 @@ Connection *connection_new(const char *url, const LinkContext *context, void (*c
         .message = on_message,
         .userdata = self,
     };
-    self->transport = websocket_transport_new(url, context->config->tls_ca, identity_uuid(context->identity),
-                                              context->config->message_size, &events, error);
+    self->transport = endpoint->url ? websocket_transport_new(endpoint->url, config->tls_ca, uuid,
+                                                              config->message_size, &events, error)
+                                    : pubnub_transport_new(config->pubnub_origin, &endpoint->pubnub,
+                                                           config->tls_ca, uuid, &events, error);
     return self->transport ? g_steal_pointer(&self) : NULL;
 }
 
@@ -104,46 +120,55 @@ void connection_free(Connection *self)
         return;
     if (self->transport)
         self->transport->class->free(self->transport);
-    g_hash_table_unref(self->channels);
+    g_hash_table_unref(self->routes);
     g_free(self->message);
     g_free(self->url);
+    g_free(self->publish_key);
+    g_free(self->subscribe_key);
     g_free(self);
 }
 
-bool connection_add(Connection *self, const char *id, Channel *channel, GError **error)
+bool connection_leads_to(const Connection *self, const Endpoint *endpoint)
 {
-    if (g_hash_table_contains(self->channels, id)) {
+    return g_strcmp0(self->url, endpoint->url) == 0 &&
+           (self->url || (g_strcmp0(self->publish_key, endpoint->pubnub.publish) == 0 &&
+                          g_strcmp0(self->subscribe_key, endpoint->pubnub.subscribe) == 0));
+}
+
+bool connection_is_full(const Connection *self)
+{
+    return !self->url && g_hash_table_size(self->routes) >= PUBNUB_CHANNELS_MAX;
+}
+
+bool connection_add(Connection *self, const char *id, Route *route, GError **error)
+{
+    if (g_hash_table_contains(self->routes, id)) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
                     "The platform gave one channel to two authorities; remove one of them there");
         return false;
     }
-    g_hash_table_insert(self->channels, g_strdup(id), channel);
+    g_hash_table_insert(self->routes, g_strdup(id), route);
     return true;
 }
 
-static gboolean is_channel(void *id, void *channel, void *wanted)
+static gboolean is_route(void *id, void *route, void *wanted)
 {
-    return channel == wanted;
+    return route == wanted;
 }
 
-bool connection_remove(Connection *self, Channel *channel)
+void connection_remove(Connection *self, Route *route)
 {
-    return g_hash_table_foreach_remove(self->channels, is_channel, channel) > 0;
+    g_hash_table_foreach_remove(self->routes, is_route, route);
 }
 
 bool connection_is_empty(const Connection *self)
 {
-    return g_hash_table_size(self->channels) == 0;
+    return g_hash_table_size(self->routes) == 0;
 }
 
 void connection_hurry(Connection *self)
 {
     self->transport->class->hurry(self->transport);
-}
-
-const char *connection_url(const Connection *self)
-{
-    return self->url;
 }
 
 Transport *connection_transport(const Connection *self)
@@ -164,4 +189,9 @@ const char *connection_message(const Connection *self)
 gint64 connection_next_attempt(const Connection *self)
 {
     return self->next_attempt;
+}
+
+guint connection_failures(const Connection *self)
+{
+    return self->failures;
 }

@@ -161,6 +161,7 @@ static bool read_message(Frame *frame, JsonObject *object, gint64 received, GErr
     frame->message->id = g_strdup(id);
     frame->message->publisher = g_strdup(publisher);
     frame->message->age_ms = CLAMP(age, 0, AGE_MAX_MS);
+    frame->message->resumable = true;
     frame->message->received = received;
     frame->message->envelope = json_object_ref(envelope);
     return true;

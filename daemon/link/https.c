@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The session has no cookies, no cache, no decompression and no WebSocket extensions. A request is a small
- * object that lives from the first asynchronous call to the last; its time limit is a timer that cancels it,
- * because a socket time- out does not see a server that sends one byte a second. */
+/* The session has no cookies, no cache, no decompression and no WebSocket extensions, and no time limit on
+ * its sockets. A request is a small object that lives from the first asynchronous call to the last; its time
+ * limit is a timer that cancels it, because a socket's would not see a server that sends one byte a second.
+ */
 
 #include "daemon/link/https.h"
 
@@ -10,12 +11,9 @@
 #include "daemon/json.h"
 #include "iothsm-build.h"
 
-/* Eight bootstraps at once and a CRL on its way, each on its own connection. */
-#define CONNECTIONS_PER_HOST 12
-
 #define LINE_MAX_CHARACTERS 300
 
-SoupSession *https_session_new(const char *tls_ca, GError **error)
+SoupSession *https_session_new(const char *tls_ca, guint connections, GError **error)
 {
     g_autoptr(GTlsDatabase) roots = NULL;
     if (tls_ca) {
@@ -25,9 +23,9 @@ SoupSession *https_session_new(const char *tls_ca, GError **error)
             return NULL;
         }
     }
-    SoupSession *session = soup_session_new_with_options("user-agent", "iothsm/" IOTHSM_VERSION, "max-conns",
-                                                         4 * CONNECTIONS_PER_HOST, "max-conns-per-host",
-                                                         CONNECTIONS_PER_HOST, NULL);
+    SoupSession *session =
+        soup_session_new_with_options("user-agent", "iothsm/" IOTHSM_VERSION, "max-conns", 4 * connections,
+                                      "max-conns-per-host", connections, "timeout", 0U, NULL);
     if (roots)
         soup_session_set_tls_database(session, roots);
     soup_session_remove_feature_by_type(session, SOUP_TYPE_CONTENT_DECODER);
@@ -120,103 +118,147 @@ char *https_describe_failure(SoupMessage *message, const GError *error)
     return g_strdup_printf("No connection to %s: %s", host, error->message);
 }
 
-typedef struct Post {
+/* What is read at once. */
+#define CHUNK (64U * 1024U)
+
+typedef struct Request {
     SoupMessage *message;
     GCancellable *cancellable;
     GInputStream *stream;
-    char *buffer; /* HTTPS_ANSWER_MAX + 1 bytes, so that one too many is seen */
+    GByteArray *body;
+    gsize answer_max;
     guint timer;
     guint timeout_seconds;
     bool timed_out;
-    HttpsDoneFunc done;
+    HttpsAnsweredFunc answered;
     void *userdata;
-} Post;
+} Request;
 
-static void post_free(Post *post)
+static void request_free(Request *request)
 {
-    g_clear_handle_id(&post->timer, g_source_remove);
-    g_clear_object(&post->message);
-    g_clear_object(&post->cancellable);
-    g_clear_object(&post->stream);
-    g_free(post->buffer);
-    g_free(post);
+    g_clear_handle_id(&request->timer, g_source_remove);
+    g_clear_object(&request->message);
+    g_clear_object(&request->cancellable);
+    g_clear_object(&request->stream);
+    g_clear_pointer(&request->body, g_byte_array_unref);
+    g_free(request);
 }
 
-static void post_fail(Post *post, const GError *cause)
+static void request_end(Request *request, guint status, GBytes *body, const GError *error)
+{
+    request->answered(status, body, error, request->userdata);
+    request_free(request);
+}
+
+static void request_fail(Request *request, const GError *cause)
 {
     g_autoptr(GError) error = NULL;
-    const char *host = g_uri_get_host(soup_message_get_uri(post->message));
-    if (post->timed_out) {
-        error = g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN, "%s did not answer within %u seconds", host,
-                            post->timeout_seconds);
-    } else if (g_cancellable_is_cancelled(post->cancellable)) {
+    const char *host = g_uri_get_host(soup_message_get_uri(request->message));
+    if (request->timed_out) {
+        error = g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT, "%s did not answer within %u seconds", host,
+                            request->timeout_seconds);
+    } else if (g_cancellable_is_cancelled(request->cancellable)) {
         error = g_error_new_literal(IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED, "The request was given up");
     } else {
-        g_autofree char *text = https_describe_failure(post->message, cause);
+        g_autofree char *text = https_describe_failure(request->message, cause);
         bool offline = https_error_is_offline(cause);
         error = g_error_new_literal(offline ? cause->domain : IOTHSM_ERROR,
                                     offline ? cause->code : IOTHSM_ERROR_LINK_DOWN, text);
     }
-    post->done(0, NULL, error, post->userdata);
-    post_free(post);
+    request_end(request, 0, NULL, error);
 }
 
 static gboolean on_time_limit(void *userdata)
 {
-    Post *post = userdata;
-    post->timer = 0;
-    post->timed_out = true;
-    g_cancellable_cancel(post->cancellable);
+    Request *request = userdata;
+    request->timer = 0;
+    request->timed_out = true;
+    g_cancellable_cancel(request->cancellable);
     return G_SOURCE_REMOVE;
 }
 
-static void on_body(GObject *source, GAsyncResult *result, void *userdata)
+static void read_more(Request *request);
+
+static void on_chunk(GObject *source, GAsyncResult *result, void *userdata)
 {
-    Post *post = userdata;
+    Request *request = userdata;
     g_autoptr(GError) error = NULL;
-    gsize size = 0;
-    if (!g_input_stream_read_all_finish(G_INPUT_STREAM(source), result, &size, &error)) {
-        post_fail(post, error);
+    g_autoptr(GBytes) chunk = g_input_stream_read_bytes_finish(G_INPUT_STREAM(source), result, &error);
+    if (!chunk) {
+        request_fail(request, error);
         return;
     }
-    if (size > HTTPS_ANSWER_MAX) {
-        error = g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN, "The answer of %s is larger than %u bytes",
-                            g_uri_get_host(soup_message_get_uri(post->message)), HTTPS_ANSWER_MAX);
-        post->done(0, NULL, error, post->userdata);
-        post_free(post);
-        return;
+    gsize size;
+    const guint8 *bytes = g_bytes_get_data(chunk, &size);
+    if (size == 0) {
+        g_autoptr(GBytes) body = g_byte_array_free_to_bytes(g_steal_pointer(&request->body));
+        request_end(request, soup_message_get_status(request->message), body, NULL);
+    } else if (size > request->answer_max - request->body->len) {
+        error = g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN,
+                            "The answer of %s is larger than %" G_GSIZE_FORMAT " bytes",
+                            g_uri_get_host(soup_message_get_uri(request->message)), request->answer_max);
+        request_end(request, 0, NULL, error);
+    } else {
+        g_byte_array_append(request->body, bytes, (guint)size);
+        read_more(request);
     }
-    g_autoptr(JsonObject) answer = json_object_parse(post->buffer, size, NULL);
-    post->done(soup_message_get_status(post->message), answer, NULL, post->userdata);
-    post_free(post);
+}
+
+static void read_more(Request *request)
+{
+    g_input_stream_read_bytes_async(request->stream, CHUNK, G_PRIORITY_DEFAULT, request->cancellable,
+                                    on_chunk, request);
 }
 
 static void on_answer(GObject *source, GAsyncResult *result, void *userdata)
 {
-    Post *post = userdata;
+    Request *request = userdata;
     g_autoptr(GError) error = NULL;
-    post->stream = soup_session_send_finish(SOUP_SESSION(source), result, &error);
-    if (!post->stream) {
-        post_fail(post, error);
+    request->stream = soup_session_send_finish(SOUP_SESSION(source), result, &error);
+    if (!request->stream) {
+        request_fail(request, error);
         return;
     }
-    post->buffer = g_malloc(HTTPS_ANSWER_MAX + 1);
-    g_input_stream_read_all_async(post->stream, post->buffer, HTTPS_ANSWER_MAX + 1, G_PRIORITY_DEFAULT,
-                                  post->cancellable, on_body, post);
+    request->body = g_byte_array_new();
+    read_more(request);
+}
+
+void https_send(SoupSession *session, SoupMessage *message, gsize answer_max, guint timeout_seconds,
+                GCancellable *cancellable, HttpsAnsweredFunc answered, void *userdata)
+{
+    Request *request = g_new0(Request, 1);
+    request->message = g_object_ref(message);
+    request->cancellable = g_object_ref(cancellable);
+    request->answer_max = answer_max;
+    request->timeout_seconds = timeout_seconds;
+    request->answered = answered;
+    request->userdata = userdata;
+    soup_message_add_flags(message, SOUP_MESSAGE_NO_REDIRECT);
+    request->timer = g_timeout_add_seconds(timeout_seconds, on_time_limit, request);
+    soup_session_send_async(session, message, G_PRIORITY_DEFAULT, cancellable, on_answer, request);
+}
+
+typedef struct Post {
+    HttpsDoneFunc done;
+    void *userdata;
+} Post;
+
+static void on_posted(guint status, GBytes *body, const GError *error, void *userdata)
+{
+    g_autofree Post *post = userdata;
+    gsize size = 0;
+    const char *text = body ? g_bytes_get_data(body, &size) : NULL;
+    g_autoptr(JsonObject) answer = text ? json_object_parse(text, size, NULL) : NULL;
+    post->done(status, answer, error, post->userdata);
 }
 
 void https_post(SoupSession *session, const char *url, GBytes *body, guint timeout_seconds,
                 GCancellable *cancellable, HttpsDoneFunc done, void *userdata)
 {
+    g_autoptr(SoupMessage) message = soup_message_new("POST", url);
+    g_assert(message); /* |url| was checked by https_url_is_allowed */
+    soup_message_set_request_body_from_bytes(message, "application/json", body);
     Post *post = g_new0(Post, 1);
-    post->message = soup_message_new("POST", url);
-    g_assert(post->message); /* |url| was checked by https_url_is_allowed */
-    post->cancellable = g_object_ref(cancellable);
-    post->timeout_seconds = timeout_seconds;
-    post->done = done;
-    post->userdata = userdata;
-    soup_message_add_flags(post->message, SOUP_MESSAGE_NO_REDIRECT);
-    soup_message_set_request_body_from_bytes(post->message, "application/json", body);
-    post->timer = g_timeout_add_seconds(timeout_seconds, on_time_limit, post);
-    soup_session_send_async(session, post->message, G_PRIORITY_DEFAULT, cancellable, on_answer, post);
+    *post = (Post){done, userdata};
+    https_send(session, message, HTTPS_ANSWER_MAX, timeout_seconds, cancellable, on_posted, post);
 }

@@ -141,17 +141,29 @@ static void update_state(Link *link)
 
 /* --- the refresh ------------------------------------------------------------------------------------- */
 
+/* The one that failed least: what fails again and again never holds up what was not tried yet. */
+static Channel *next_to_bootstrap(const Link *link)
+{
+    Channel *best = NULL;
+    for (guint i = 0; i < link->authorities->len; i++) {
+        Channel *channel = g_hash_table_lookup(link->channels, g_ptr_array_index(link->authorities, i));
+        if (channel && channel_wants_bootstrap(channel) &&
+            (!best || channel_failures(channel) < channel_failures(best)))
+            best = channel;
+    }
+    return best;
+}
+
 static void start_bootstraps(Link *link)
 {
-    Census census = take_census(link);
-    guint running = census.of[CHANNEL_PREPARING] + census.of[CHANNEL_BOOTSTRAPPING];
-    for (guint i = 0; i < link->authorities->len && running < BOOTSTRAPS_AT_ONCE; i++) {
-        Channel *channel = g_hash_table_lookup(link->channels, g_ptr_array_index(link->authorities, i));
-        if (channel && channel_state(channel) == CHANNEL_DUE) {
-            channel_bootstrap(channel);
-            running++;
-        }
-    }
+    guint running = 0;
+    GHashTableIter iter;
+    void *value;
+    g_hash_table_iter_init(&iter, link->channels);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        running += channel_has_bootstrap(value);
+    for (Channel *next; running < BOOTSTRAPS_AT_ONCE && (next = next_to_bootstrap(link)); running++)
+        channel_bootstrap(next);
 }
 
 static void free_unused_connections(Link *link)
@@ -185,30 +197,29 @@ static void on_channel_changed(Channel *channel, void *userdata)
     refresh_soon(userdata);
 }
 
-static Transport *on_join(Channel *channel, const char *url, const char *id, GError **error, void *userdata)
+static Connection *on_join(Route *route, const Endpoint *endpoint, const char *id, GError **error,
+                           void *userdata)
 {
     Link *link = userdata;
     Connection *connection = NULL;
     for (guint i = 0; i < link->connections->len && !connection; i++) {
         Connection *known = g_ptr_array_index(link->connections, i);
-        if (g_str_equal(connection_url(known), url))
+        if (connection_leads_to(known, endpoint) && !connection_is_full(known))
             connection = known;
     }
     if (!connection) {
-        connection = connection_new(url, &link->context, refresh_soon, link, error);
+        connection = connection_new(endpoint, &link->context, refresh_soon, link, error);
         if (!connection)
             return NULL;
         g_ptr_array_add(link->connections, connection);
     }
-    return connection_add(connection, id, channel, error) ? connection_transport(connection) : NULL;
+    return connection_add(connection, id, route, error) ? connection : NULL;
 }
 
-static void on_leave(Channel *channel, void *userdata)
+static void on_leave(Route *route, Connection *connection, void *userdata)
 {
-    Link *link = userdata;
-    for (guint i = 0; i < link->connections->len; i++)
-        connection_remove(g_ptr_array_index(link->connections, i), channel);
-    refresh_soon(link);
+    connection_remove(connection, route);
+    refresh_soon(userdata);
 }
 
 static void on_signed(Channel *channel, const char *siguuid, const char *kind, const char *result,
@@ -233,16 +244,15 @@ static void open_channel(Link *link, Authority *authority)
 {
     const ChannelEvents events = {
         .changed = on_channel_changed,
-        .join = on_join,
-        .leave = on_leave,
         .signed_request = on_signed,
         .denied_request = on_denied,
         .userdata = link,
     };
+    const RouteHub hub = {.join = on_join, .leave = on_leave, .userdata = link};
     if (link->obstacle)
         authority_set_link(authority, AUTHORITY_NOT_CONNECTED, link->obstacle, 0);
     else
-        g_hash_table_insert(link->channels, authority, channel_new(&link->context, authority, &events));
+        g_hash_table_insert(link->channels, authority, channel_new(&link->context, authority, &hub, &events));
 }
 
 /* --- configuration ----------------------------------------------------------------------------------- */
@@ -268,7 +278,7 @@ static bool open_trust(Link *link, GError **error)
 
 static bool open_session(Link *link, GError **error)
 {
-    SoupSession *session = https_session_new(link->context.config->tls_ca, error);
+    SoupSession *session = https_session_new(link->context.config->tls_ca, HTTPS_CONNECTIONS, error);
     if (!session)
         return false;
     g_clear_object(&link->context.https);
@@ -295,7 +305,9 @@ static void close_channels(Link *link)
 static bool is_same_platform(const Config *before, const Config *after)
 {
     return g_strcmp0(before->platform_url, after->platform_url) == 0 &&
-           g_strcmp0(before->tls_ca, after->tls_ca) == 0 && before->message_size == after->message_size;
+           g_strcmp0(before->tls_ca, after->tls_ca) == 0 && before->message_size == after->message_size &&
+           before->transport == after->transport &&
+           g_strcmp0(before->pubnub_origin, after->pubnub_origin) == 0;
 }
 
 static void hurry(Link *link)
@@ -422,7 +434,16 @@ const char *link_message(const Link *link)
 
 const char *link_transport(const Link *link)
 {
-    return link_connected(link) > 0 ? "websocket" : "";
+    bool websocket = false;
+    bool pubnub = false;
+    GHashTableIter iter;
+    void *channel;
+    g_hash_table_iter_init(&iter, link->channels);
+    while (g_hash_table_iter_next(&iter, NULL, &channel)) {
+        websocket = websocket || g_str_equal(channel_carrier(channel), "websocket");
+        pubnub = pubnub || g_str_equal(channel_carrier(channel), "pubnub");
+    }
+    return websocket && pubnub ? "websocket,pubnub" : websocket ? "websocket" : pubnub ? "pubnub" : "";
 }
 
 gint64 link_next_attempt(const Link *link)

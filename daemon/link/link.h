@@ -51,7 +51,7 @@ void link_reload(Link *link, const Config *config);
 LinkState link_state(const Link *link);
 const char *link_state_to_string(LinkState state);
 const char *link_message(const Link *link);
-const char *link_transport(const Link *link); /* "websocket" or "" */
+const char *link_transport(const Link *link); /* "websocket", "pubnub", "websocket,pubnub" or "" */
 gint64 link_next_attempt(const Link *link);   /* µs since the epoch, 0 = none */
 guint link_connected(const Link *link);       /* authorities */
 /* Messages for |authority| that wait or are being handled. */

@@ -4,6 +4,10 @@
 
 #include "daemon/link/outbox.h"
 
+/* No platform refuses a message of this size; a connection that ends over it ends for another reason. */
+#define NEVER_TOO_LARGE (64U * 1024U)
+#define CUTS_MAX 3
+
 Publication *publication_new(const char *channel, GBytes *envelope, gint64 expires,
                              TransportPublishedFunc done, void *userdata)
 {
@@ -47,20 +51,69 @@ void outbox_rewind(Outbox *outbox)
     }
 }
 
-static void take_channel(GQueue *queue, const char *channel, GQueue *ret_taken)
+void outbox_withdraw(Outbox *outbox, const char *channel)
 {
-    for (GList *link = queue->head, *next; link; link = next) {
+    for (GList *link = outbox->sent.head, *next; link; link = next) {
         next = link->next;
         Publication *publication = link->data;
         if (g_str_equal(publication->channel, channel)) {
-            g_queue_unlink(queue, link);
-            g_queue_push_tail_link(ret_taken, link);
+            publication->seq = 0;
+            g_queue_unlink(&outbox->sent, link);
+            g_queue_push_tail_link(&outbox->waiting, link);
         }
     }
 }
 
-void outbox_take_channel(Outbox *outbox, const char *channel, GQueue *ret_taken)
+static bool is_sendable(const Publication *publication, const OutboxLimits *limits, gint64 now)
 {
-    take_channel(&outbox->sent, channel, ret_taken);
-    take_channel(&outbox->waiting, channel, ret_taken);
+    return g_hash_table_contains(limits->channels, publication->channel) && publication->expires > now &&
+           g_bytes_get_size(publication->envelope) <= limits->size_max;
+}
+
+void outbox_sift(Outbox *outbox, const OutboxLimits *limits, gint64 now)
+{
+    GQueue unsendable = G_QUEUE_INIT;
+    for (GList *link = outbox->waiting.head, *next; link; link = next) {
+        next = link->next;
+        if (!is_sendable(link->data, limits, now)) {
+            g_queue_unlink(&outbox->waiting, link);
+            g_queue_push_tail_link(&unsendable, link);
+        }
+    }
+    Publication *publication;
+    while ((publication = g_queue_pop_head(&unsendable))) {
+        if (publication->expires <= now)
+            publication_finish(publication, TRANSPORT_DROPPED, "its time ran out");
+        else if (g_bytes_get_size(publication->envelope) > limits->size_max)
+            publication_finish(publication, TRANSPORT_TOO_LARGE, limits->too_large);
+        else
+            publication_finish(publication, TRANSPORT_LEFT, "its channel is gone");
+    }
+}
+
+void outbox_finish(Outbox *outbox, TransportOutcome outcome, const char *reason)
+{
+    Publication *publication;
+    outbox_rewind(outbox);
+    while ((publication = g_queue_pop_head(&outbox->waiting)))
+        publication_finish(publication, outcome, reason);
+}
+
+Publication *outbox_take_culprit(Outbox *outbox, bool too_large)
+{
+    GList *largest = outbox->sent.head;
+    for (GList *link = largest; link; link = link->next)
+        if (g_bytes_get_size(((Publication *)link->data)->envelope) >
+            g_bytes_get_size(((Publication *)largest->data)->envelope))
+            largest = link;
+    Publication *publication = largest ? largest->data : NULL;
+    if (!publication)
+        return NULL;
+    bool is_suspect = g_bytes_get_size(publication->envelope) > NEVER_TOO_LARGE;
+    publication->cuts += is_suspect;
+    if (!too_large && publication->cuts < CUTS_MAX)
+        return NULL;
+    g_queue_delete_link(&outbox->sent, largest);
+    publication->seq = 0;
+    return publication;
 }

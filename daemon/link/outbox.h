@@ -14,6 +14,7 @@ typedef struct Publication {
     TransportPublishedFunc done; /* or NULL */
     void *userdata;
     guint64 seq; /* 0: not on the wire */
+    guint cuts;  /* connections that ended while it was the largest on the wire */
 } Publication;
 
 typedef struct Outbox {
@@ -35,5 +36,22 @@ void publication_finish(Publication *publication, TransportOutcome outcome, cons
 Publication *outbox_take_sent(Outbox *outbox, guint64 seq);
 /* The connection is lost: everything waits again. */
 void outbox_rewind(Outbox *outbox);
-/* Moves everything of |channel| to the end of |ret_taken|. */
-void outbox_take_channel(Outbox *outbox, const char *channel, GQueue *ret_taken);
+/* What is on the wire for |channel| waits again: the channel is gone. */
+void outbox_withdraw(Outbox *outbox, const char *channel);
+
+/* Where what waits is going: to |channels| (a table by channel), in envelopes of at most |size_max| bytes. */
+typedef struct OutboxLimits {
+    GHashTable *channels;
+    gsize size_max;
+    const char *too_large; /* in words */
+} OutboxLimits;
+/* Finishes what waits and can't be sent. Publishers may do anything meanwhile but publish; the caller holds
+ * what |outbox| is part of. */
+void outbox_sift(Outbox *outbox, const OutboxLimits *limits, gint64 now);
+/* Finishes everything. */
+void outbox_finish(Outbox *outbox, TransportOutcome outcome, const char *reason);
+
+/* The connection ended with something on the wire. Which frame broke it nobody says, but the largest one is
+ * suspect: gives it where the peer said that it was |too_large|, or where it is no small one and this is the
+ * third time. Transfer full, or NULL. */
+Publication *outbox_take_culprit(Outbox *outbox, bool too_large);

@@ -6,8 +6,9 @@
  * itself (protocol.md W.4), keeps what was published until the platform holds it, and subscribes the channels
  * that it was given, again after each reconnect.
  *
- * WebSocket (protocol.md part II) is one; a further one is one file. Everything runs on the main thread; JSON
- * of large frames is parsed on a thread of the transport's own, order kept. */
+ * WebSocket (protocol.md part II) is one, PubNub (appendix A) another; a third would be one more file.
+ * Everything runs on the main thread; JSON of large messages is parsed on a thread of the transport's own,
+ * order kept. */
 
 #include <gio/gio.h>
 #include <json-glib/json-glib.h>
@@ -31,12 +32,14 @@ typedef enum TransportRefusal {
 typedef enum TransportOutcome {
     TRANSPORT_PUBLISHED, /* the platform holds the frame */
     TRANSPORT_TOO_LARGE, /* it never will: answer something shorter */
-    TRANSPORT_DROPPED,   /* its channel is gone, or its time ran out */
+    TRANSPORT_DROPPED,   /* its time ran out, or the platform refused it */
+    TRANSPORT_LEFT,      /* its channel left this transport first; another one may carry it */
 } TransportOutcome;
 
 typedef struct TransportMessage {
     char *channel;
-    char *id;        /* opaque; what journal_set_since gets when the message is dealt with */
+    char *id;        /* opaque, unique on its channel */
+    bool resumable;  /* |id| is what subscribe may be given as |since| after a restart */
     char *publisher; /* what an answer's envelope carries as `uuid` */
     gint64 age_ms;   /* since publication, as the platform says */
     gint64 received; /* µs of g_get_monotonic_time() */
@@ -64,9 +67,10 @@ typedef void (*TransportPublishedFunc)(TransportOutcome outcome, const char *rea
 
 typedef struct TransportClass {
     const char *name; /* "websocket" */
-    /* Closes politely; no event comes any more. What was not published yet is told DROPPED. */
+    /* Closes politely; no event comes any more. What was not published yet is told LEFT. */
     void (*free)(Transport *transport);
-    /* |since| may be NULL. A channel given again replaces its token (after a new bootstrap). */
+    /* |token| and |since| may be NULL where the transport has no use for them. A channel given again replaces
+     * its token (after a new bootstrap). */
     void (*subscribe)(Transport *transport, const char *channel, const char *token, const char *since);
     void (*unsubscribe)(Transport *transport, const char *channel);
     /* |envelope|: compact JSON of an object; kept until published, sent again after a reconnect unless
@@ -88,3 +92,12 @@ struct Transport {
  * system's roots. |uuid|: the agent's; |message_size|: bytes, both directions. */
 Transport *websocket_transport_new(const char *url, const char *tls_ca, const char *uuid,
                                    guint64 message_size, const TransportEvents *events, GError **error);
+
+typedef struct PubnubKeys {
+    const char *publish;
+    const char *subscribe;
+} PubnubKeys;
+
+/* pubnub.c: one key set. |origin|: https, or http to a loopback host. */
+Transport *pubnub_transport_new(const char *origin, const PubnubKeys *keys, const char *tls_ca,
+                                const char *uuid, const TransportEvents *events, GError **error);

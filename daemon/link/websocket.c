@@ -22,6 +22,8 @@
 
 #define CLOSE_REPLACED 4001
 #define CLOSE_TRY_LATER 1013
+/* What a frame adds to its envelope: op, seq, and a channel's name. */
+#define FRAME_MARGIN 32768
 
 const WebsocketTimes WEBSOCKET_TIMES = {
     .ping_s = 20,
@@ -53,6 +55,7 @@ typedef struct Websocket {
     char *url;
     char *uuid;
     guint64 message_size;
+    guint64 envelope_size; /* larger ones the platform does not take */
     SoupSession *session;
     GHashTable *subscriptions; /* channel → Subscription */
     Outbox outbox;
@@ -109,13 +112,6 @@ static void tell_refused(Websocket *ws, const char *channel, TransportRefusal re
 {
     if (!ws->freed)
         ws->events.refused(&ws->base, channel, refusal, reason, ws->events.userdata);
-}
-
-static void finish_all(GQueue *publications, TransportOutcome outcome, const char *reason)
-{
-    Publication *publication;
-    while ((publication = g_queue_pop_head(publications)))
-        publication_finish(publication, outcome, reason);
 }
 
 /* --- subscriptions ----------------------------------------------------------------------------------- */
@@ -186,16 +182,13 @@ static void ask(Websocket *ws, bool hello)
 
 /* --- publishing -------------------------------------------------------------------------------------- */
 
-static bool send_publication(Websocket *ws, Publication *publication, GQueue *too_large)
+/* False: not now. */
+static bool send_publication(Websocket *ws, Publication *publication)
 {
     Subscription *subscription = g_hash_table_lookup(ws->subscriptions, publication->channel);
     if (!subscription->open || !ws->welcomed || ws->paused || !websocket_stream_is_open(ws->stream))
         return false;
     g_autoptr(GBytes) frame = frame_publish(publication->channel, ws->last_seq + 1, publication->envelope);
-    if (g_bytes_get_size(frame) > ws->message_size) {
-        g_queue_push_tail(too_large, publication);
-        return true;
-    }
     publication->seq = ++ws->last_seq;
     g_queue_push_tail(&ws->outbox.sent, publication);
     websocket_stream_send(ws->stream, frame);
@@ -204,27 +197,13 @@ static bool send_publication(Websocket *ws, Publication *publication, GQueue *to
 
 static void flush(Websocket *ws)
 {
-    GQueue orphaned = G_QUEUE_INIT, expired = G_QUEUE_INIT, too_large = G_QUEUE_INIT;
-    gint64 now = g_get_monotonic_time();
-
-    for (GList *link = ws->outbox.waiting.head, *next; link; link = next) {
+    const OutboxLimits limits = {ws->subscriptions, ws->envelope_size, "larger than the platform takes"};
+    outbox_sift(&ws->outbox, &limits, g_get_monotonic_time());
+    for (GList *link = ws->outbox.waiting.head, *next; link && !ws->freed; link = next) {
         next = link->next;
-        Publication *publication = link->data;
-        bool gone = true;
-        if (!g_hash_table_contains(ws->subscriptions, publication->channel))
-            g_queue_push_tail(&orphaned, publication);
-        else if (publication->expires <= now)
-            g_queue_push_tail(&expired, publication);
-        else if (g_bytes_get_size(publication->envelope) >= ws->message_size)
-            g_queue_push_tail(&too_large, publication);
-        else
-            gone = send_publication(ws, publication, &too_large);
-        if (gone)
+        if (send_publication(ws, link->data))
             g_queue_delete_link(&ws->outbox.waiting, link);
     }
-    finish_all(&orphaned, TRANSPORT_DROPPED, "its channel is gone");
-    finish_all(&expired, TRANSPORT_DROPPED, "its time ran out");
-    finish_all(&too_large, TRANSPORT_TOO_LARGE, "larger than MessageSize= allows");
 }
 
 static gboolean on_flush(void *userdata)
@@ -382,6 +361,21 @@ static void wait_for_attempt(Websocket *ws, TransportState state, const char *re
     tell_state(ws, state, reason, wait_ms);
 }
 
+/* A platform that takes only smaller messages than we do says so with 1009, or just closes. The frame would
+ * come again with every connection; instead its publisher says something shorter. */
+static void give_up_culprit(Websocket *ws, guint close_code)
+{
+    bool too_large = close_code == SOUP_WEBSOCKET_CLOSE_TOO_BIG;
+    Publication *culprit = outbox_take_culprit(&ws->outbox, too_large);
+    if (!culprit)
+        return;
+    if (too_large)
+        ws->envelope_size = g_bytes_get_size(culprit->envelope) - 1;
+    publication_finish(culprit, TRANSPORT_TOO_LARGE,
+                       too_large ? "larger than the platform takes"
+                                 : "the connection ended over it, three times");
+}
+
 /* Everything that belongs to one stream ends here. */
 static void drop_stream(Websocket *ws, guint close_code, const char *reason)
 {
@@ -425,6 +419,7 @@ static void on_ended(const WebsocketEnd *end, void *userdata)
 {
     g_autoptr(Websocket) ws = websocket_ref(userdata);
     gint64 wait_ms = -1;
+    give_up_culprit(ws, end->close_code);
     switch (end->close_code) {
     case CLOSE_REPLACED:
         wait_ms = ws->times.replaced_ms;
@@ -523,13 +518,7 @@ static void websocket_unsubscribe(Transport *transport, const char *channel)
         g_autofree char *frame = frame_unsubscribe(channel);
         send_text(ws, frame);
     }
-    GQueue orphaned = G_QUEUE_INIT;
-    outbox_take_channel(&ws->outbox, channel, &orphaned);
-    Publication *publication;
-    while ((publication = g_queue_pop_head(&orphaned))) {
-        publication->seq = 0;
-        g_queue_push_tail(&ws->outbox.waiting, publication);
-    }
+    outbox_withdraw(&ws->outbox, channel);
     g_hash_table_remove(ws->subscriptions, channel);
     flush_soon(ws); /* says of the orphaned that their channel is gone */
 }
@@ -564,8 +553,7 @@ static void websocket_free(Transport *transport)
     g_clear_handle_id(&ws->attempt_timer, g_source_remove);
     g_clear_handle_id(&ws->flush_source, g_source_remove);
     drop_stream(ws, SOUP_WEBSOCKET_CLOSE_NORMAL, NULL);
-    finish_all(&ws->outbox.waiting, TRANSPORT_DROPPED,
-               "the link was closed"); /* drop_stream put all of it there */
+    outbox_finish(&ws->outbox, TRANSPORT_LEFT, "the link was closed");
     g_clear_pointer(&ws->subscriptions, g_hash_table_unref);
     g_clear_object(&ws->session);
     g_clear_pointer(&ws->url, g_free);
@@ -588,7 +576,7 @@ Transport *websocket_transport_new_with_times(const char *url, const char *tls_c
 {
     if (!https_url_is_allowed(url, "wss", "ws", error))
         return NULL;
-    g_autoptr(SoupSession) session = https_session_new(tls_ca, error);
+    g_autoptr(SoupSession) session = https_session_new(tls_ca, 2, error);
     if (!session)
         return NULL;
     Websocket *ws = g_rc_box_new0(Websocket);
@@ -598,6 +586,7 @@ Transport *websocket_transport_new_with_times(const char *url, const char *tls_c
     ws->url = g_strdup(url);
     ws->uuid = g_strdup(uuid);
     ws->message_size = message_size;
+    ws->envelope_size = message_size - FRAME_MARGIN;
     ws->session = g_steal_pointer(&session);
     ws->subscriptions = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, subscription_free);
     ws->outbox = (Outbox)OUTBOX_INIT;

@@ -262,9 +262,9 @@ void scene_start(Scene *scene, const char *limits, const char *const *environmen
     g_autofree char *tls = g_str_has_prefix(scene->url, "https:")
                                ? g_strdup_printf("TlsCa=%s/tls-ca.pem\n", scene->directory)
                                : NULL;
-    scene->configuration =
-        g_strdup_printf("[Platform]\nUrl=%s\nVerificationCa=%s/verification-ca.pem\n%s%s", scene->url,
-                        scene->directory, tls != NULL ? tls : "", limits != NULL ? limits : "");
+    scene->configuration = g_strdup_printf(
+        "[Platform]\nUrl=%s\nPubNubOrigin=%s\nVerificationCa=%s/verification-ca.pem\n%s%s", scene->url,
+        scene->url, scene->directory, tls != NULL ? tls : "", limits != NULL ? limits : "");
     g_autofree char *sealing_key = sealing_key_file(scene);
     if (g_file_test(sealing_key, G_FILE_TEST_EXISTS)) {
         g_ptr_array_add(scene->environment, g_strdup("CREDENTIALS_DIRECTORY"));

@@ -12,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!inner)
         return 0;
     g_autoptr(GError) error = NULL;
-    g_autoptr(BootstrapKeys) keys = bootstrap_keys_parse(inner, G_USEC_PER_SEC, &error);
+    g_autoptr(BootstrapKeys) keys =
+        bootstrap_keys_parse(inner, TRANSPORT_CHOICE_AUTO, G_USEC_PER_SEC, &error);
     g_assert_true((keys == NULL) == (error != NULL));
     return 0;
 }

@@ -88,18 +88,19 @@ static void answers_have_limits(void)
 {
     g_autofree char *base = NULL;
     g_autoptr(SoupServer) server = serve(NULL, &base);
-    g_autoptr(SoupSession) session = https_session_new(NULL, NULL);
+    g_autoptr(SoupSession) session = https_session_new(NULL, HTTPS_CONNECTIONS, NULL);
     const struct {
         const char *path;
         guint status;
         const char *answer;
         const char *words; /* of the error, or NULL */
+        int code;
     } cases[] = {
-        {"/json", 200, "{\"success\":true}", NULL},
-        {"/text", 200, NULL, NULL},
-        {"/elsewhere", 307, NULL, NULL},
-        {"/large", 0, NULL, "is larger than"},
-        {"/slow", 0, NULL, "did not answer within 1 seconds"},
+        {"/json", 200, "{\"success\":true}", NULL, 0},
+        {"/text", 200, NULL, NULL, 0},
+        {"/elsewhere", 307, NULL, NULL, 0},
+        {"/large", 0, NULL, "is larger than", IOTHSM_ERROR_LINK_DOWN},
+        {"/slow", 0, NULL, "did not answer within 1 seconds", IOTHSM_ERROR_TIMED_OUT},
     };
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GCancellable) cancellable = g_cancellable_new();
@@ -111,7 +112,7 @@ static void answers_have_limits(void)
         g_assert_cmpstr(reply.success, ==, cases[i].answer);
         g_assert_true((reply.error != NULL) == (cases[i].words != NULL));
         if (cases[i].words) {
-            g_assert_error(reply.error, IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN);
+            g_assert_error(reply.error, IOTHSM_ERROR, cases[i].code);
             g_assert_nonnull(strstr(reply.error->message, cases[i].words));
         }
     }
@@ -121,7 +122,7 @@ static void a_cancelled_request_says_so_once(void)
 {
     g_autofree char *base = NULL;
     g_autoptr(SoupServer) server = serve(NULL, &base);
-    g_autoptr(SoupSession) session = https_session_new(NULL, NULL);
+    g_autoptr(SoupSession) session = https_session_new(NULL, HTTPS_CONNECTIONS, NULL);
     g_autofree char *url = g_strconcat(base, "/slow", NULL);
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     g_auto(Reply) reply = {0};
@@ -154,7 +155,7 @@ static GTlsCertificate *server_certificate(const char *directory, const char *sa
 static void assert_tls(const char *url, const char *tls_ca, const char *words)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(SoupSession) session = https_session_new(tls_ca, &error);
+    g_autoptr(SoupSession) session = https_session_new(tls_ca, HTTPS_CONNECTIONS, &error);
     g_assert_no_error(error);
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     g_auto(Reply) reply = {0};
@@ -206,7 +207,7 @@ static void the_given_root_alone_is_believed(void)
 static void roots_that_cannot_be_read_are_an_error(void)
 {
     g_autoptr(GError) error = NULL;
-    g_assert_null(https_session_new("/nonexistent/roots.pem", &error));
+    g_assert_null(https_session_new("/nonexistent/roots.pem", HTTPS_CONNECTIONS, &error));
     g_assert_nonnull(strstr(error->message, "TlsCa="));
 }
 
@@ -215,7 +216,7 @@ static void refused_connections_are_told_in_words(void)
     g_autofree char *base = NULL;
     SoupServer *server = serve(NULL, &base);
     g_object_unref(server); /* nobody listens there any more */
-    g_autoptr(SoupSession) session = https_session_new(NULL, NULL);
+    g_autoptr(SoupSession) session = https_session_new(NULL, HTTPS_CONNECTIONS, NULL);
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     g_auto(Reply) reply = {0};
     post(session, base, 10, cancellable, &reply);

@@ -27,7 +27,7 @@ static const WebsocketTimes FAST = {
 };
 
 /* What the transport said, in order, one word each: "state:connected" "subscribed:c1" "lost"
- * "refused:c1:token" "message:c1:5" "published" "too-large" "dropped". */
+ * "refused:c1:token" "message:c1:5" "published" "too-large" "dropped" "left". */
 typedef struct Scene {
     WebsocketServer *server;
     Transport *transport;
@@ -79,7 +79,7 @@ static void on_message(Transport *transport, TransportMessage *message, void *us
 
 static void on_published(TransportOutcome outcome, const char *reason, void *userdata)
 {
-    static const char *const names[] = {"published", "too-large", "dropped"};
+    static const char *const names[] = {"published", "too-large", "dropped", "left"};
     hear(userdata, "%s", names[outcome]);
 }
 
@@ -690,13 +690,13 @@ static void publications_are_told_when_their_channel_goes(void)
     publish(&scene, "c1", "{}", G_MAXINT64);
     websocket_server_frame(scene.server, 1, "publish");
     scene.transport->class->unsubscribe(scene.transport, "c1");
-    wait_heard(&scene, "dropped", 1);
+    wait_heard(&scene, "left", 1);
     publish(&scene, "nowhere", "{}", G_MAXINT64);
-    wait_heard(&scene, "dropped", 2);
+    wait_heard(&scene, "left", 2);
     connect_channel(&scene, "c2");
     publish(&scene, "c2", "{}", G_MAXINT64);
     scene.transport->class->free(g_steal_pointer(&scene.transport));
-    g_assert_cmpuint(times_heard(&scene, "dropped"), ==, 3);
+    g_assert_cmpuint(times_heard(&scene, "left"), ==, 3);
     close_scene(&scene);
 }
 
