@@ -12,6 +12,7 @@
 #include "daemon/token/piv-key.h"
 #include "daemon/token/slot.h"
 #include "daemon/token/yubikey-token.h"
+#include <openssl/err.h>
 
 #define TEMPORARY_SECONDS (365L * 24 * 60 * 60)
 #define SERIAL_BITS 159 /* 20 octets, positive (RFC 5280, 4.1.2.2) */
@@ -80,13 +81,20 @@ static bool require_empty(YubiKey *yubikey, const PivSlot *slot, GError **error)
     return !contents.has_key;
 }
 
-/* A certificate that is left from an earlier key would be one of another key. */
-static bool drop_stale_certificate(YubiKey *yubikey, const PivSlot *slot, GError **error)
+/* A certificate that is left from an earlier key would be one of another key; unless this is the key, which
+ * comes back to it. */
+static bool drop_stale_certificate(YubiKey *yubikey, const NewKey *wanted, GError **error)
 {
     CardAnswer answer;
     PivBytes content;
-    return card_get_object(yubikey->card, slot->object, &answer, &content, error) &&
-           (content.size == 0 || card_put_object(yubikey->card, slot->object, NULL, 0, error));
+    guint32 object = wanted->slot->object;
+    if (!card_get_object(yubikey->card, object, &answer, &content, error))
+        return false;
+    g_autoptr(X509) certificate = content.size > 0 ? piv_certificate_parse(content) : NULL;
+    if (certificate && wanted->key && X509_check_private_key(certificate, wanted->key) == 1)
+        return true;
+    ERR_clear_error();
+    return content.size == 0 || card_put_object(yubikey->card, object, NULL, 0, error);
 }
 
 static bool generate_work(YubiKey *yubikey, void *data, GError **error)
@@ -98,7 +106,7 @@ static bool generate_work(YubiKey *yubikey, void *data, GError **error)
     CardAnswer answer;
     piv_write_generate(&writer, wanted->type, wanted->pin_policy, wanted->touch_policy);
     if (!require_empty(yubikey, wanted->slot, error) || !yubikey_manage(yubikey, error) ||
-        !drop_stale_certificate(yubikey, wanted->slot, error) ||
+        !drop_stale_certificate(yubikey, wanted, error) ||
         !card_send(yubikey->card, CARD_GENERATE, 0, wanted->slot->id, writer.data, writer.size, &answer,
                    error))
         return false;
@@ -194,8 +202,7 @@ static bool import_work(YubiKey *yubikey, void *data, GError **error)
     const NewKey *wanted = data;
     guint16 status;
     if (!require_empty(yubikey, wanted->slot, error) || !yubikey_manage(yubikey, error) ||
-        !drop_stale_certificate(yubikey, wanted->slot, error) ||
-        !send_import(yubikey, wanted, &status, error))
+        !drop_stale_certificate(yubikey, wanted, error) || !send_import(yubikey, wanted, &status, error))
         return false;
     if (status == CARD_WRONG_DATA)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_KEY, "%s does not take this %s key",

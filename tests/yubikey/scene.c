@@ -65,10 +65,14 @@ void scene_plug(Scene *scene)
     pcsc_wait_card(scene->pcsc, 0, true);
 }
 
-void scene_restart_pcscd(Scene *scene)
+void scene_stop_pcscd(Scene *scene)
 {
-    virtual_key_free(scene->key);
-    pcsc_free(scene->pcsc);
+    g_clear_pointer(&scene->key, virtual_key_free);
+    g_clear_pointer(&scene->pcsc, pcsc_free);
+}
+
+void scene_start_pcscd(Scene *scene)
+{
     scene->pcsc = pcsc_start();
     scene->key = virtual_key_start(scene->directory, pcsc_port(scene->pcsc, 0), NULL);
     pcsc_wait_card(scene->pcsc, 0, true);

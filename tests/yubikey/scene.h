@@ -37,8 +37,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scene, scene_free)
 Backend *scene_open(Scene *scene);
 void scene_unplug(Scene *scene);
 void scene_plug(Scene *scene);
-/* pcscd ends and starts, and has found the key again. */
-void scene_restart_pcscd(Scene *scene);
+void scene_stop_pcscd(Scene *scene);
+/* And it has found the key again. */
+void scene_start_pcscd(Scene *scene);
 
 /* What the card has seen of an instruction since |reset_count|. */
 guint64 seen(Scene *scene, const char *instruction);

@@ -311,6 +311,67 @@ static void a_new_key_takes_no_old_certificate_over(void)
     g_assert_null(find_slot(info, "9c")->certificate);
 }
 
+static void a_key_comes_back_to_its_certificate(void)
+{
+    g_autoptr(Scene) scene = scene_new(FIRMWARE_57);
+    g_autoptr(EVP_PKEY) key = test_key("p256");
+    g_autoptr(EVP_PKEY) other = test_key("p384");
+    g_autoptr(X509) certificate = test_ca("A CA", key);
+    write_certificate(scene, "9c", certificate);
+    write_certificate(scene, "9d", certificate);
+    import_key(scene, "9c", key);
+    import_key(scene, "9d", other);
+    g_autoptr(TokenInfo) info = probe(scene);
+    g_assert_cmpint(X509_cmp(find_slot(info, "9c")->certificate, certificate), ==, 0);
+    g_assert_null(find_slot(info, "9d")->certificate);
+}
+
+typedef struct Signer {
+    Backend *backend;
+    EVP_PKEY *public_key;
+    guint failures;
+} Signer;
+
+static gpointer sign_often(gpointer data)
+{
+    Signer *signer = data;
+    Scene scene = {.backend = signer->backend};
+    for (guint i = 0; i < 20; i++)
+        signer->failures += !try_sign(&scene, "9a", signer->public_key, NULL);
+    return NULL;
+}
+
+static void two_keys_at_once_do_not_mix(void)
+{
+    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autofree char *directory = test_directory();
+    g_autofree char *serial = NULL;
+    const char *options[] = {"--serial=22222222", NULL};
+    g_autoptr(VirtualKey) second = virtual_key_start(directory, pcsc_port(scene->pcsc, 1), options);
+    pcsc_wait_card(scene->pcsc, 1, true);
+    Scene other = {.key = second, .backend = yubikey_new(pcsc_reader_name(1), &serial, NULL)};
+    g_assert_cmpstr(serial, ==, "22222222");
+    Scene *scenes[] = {scene, &other};
+    Signer signers[2];
+    GThread *threads[2];
+    for (guint i = 0; i < 2; i++) {
+        generate(scenes[i], "9a", KEY_TYPE_P256, NULL);
+        log_in(scenes[i]);
+        g_autoptr(TokenInfo) info = probe(scenes[i]);
+        signers[i] = (Signer){scenes[i]->backend, g_steal_pointer(&find_slot(info, "9a")->public_key), 0};
+    }
+    g_assert_cmpint(EVP_PKEY_eq(signers[0].public_key, signers[1].public_key), ==, 0);
+    for (guint i = 0; i < 2; i++)
+        threads[i] = g_thread_new("signer", sign_often, &signers[i]);
+    for (guint i = 0; i < 2; i++) {
+        g_thread_join(threads[i]);
+        g_assert_cmpuint(signers[i].failures, ==, 0);
+        g_assert_cmpuint(seen(scenes[i], "87"), >=, 20);
+        EVP_PKEY_free(signers[i].public_key);
+    }
+    other.backend->class->free(other.backend);
+}
+
 static void the_token_vouches_for_what_it_generated(void)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(firmwares); i++) {
@@ -369,6 +430,8 @@ int main(int argc, char *argv[])
     TEST(a_cleared_slot_is_free_on_every_firmware);
     TEST(a_cleared_key_signs_no_more);
     TEST(a_new_key_takes_no_old_certificate_over);
+    TEST(a_key_comes_back_to_its_certificate);
+    TEST(two_keys_at_once_do_not_mix);
     TEST(the_token_vouches_for_what_it_generated);
     TEST(slots_are_known_by_both_their_names);
     return g_test_run();

@@ -138,12 +138,29 @@ static void another_key_in_the_same_reader_gets_no_pin(void)
     assert_signs(scene, "9a", NULL);
 }
 
+static void without_pcscd_nothing_is_reached_and_that_is_said(void)
+{
+    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(GError) error = NULL;
+    scene_stop_pcscd(scene);
+    for (guint i = 0; i < 2; i++) {
+        g_assert_false(try_sign(scene, "9a", NULL, &error));
+        assert_code(error, IOTHSM_ERROR_TOKEN_GONE);
+        g_assert_nonnull(strstr(error->message, "pcscd"));
+        g_clear_error(&error);
+    }
+    scene_start_pcscd(scene);
+    assert_signs(scene, "9a", NULL);
+}
+
 static void a_restart_of_pcscd_is_healed_silently(void)
 {
     g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
-    scene_restart_pcscd(scene);
+    scene_stop_pcscd(scene);
+    scene_start_pcscd(scene);
     assert_signs(scene, "9a", NULL);
-    scene_restart_pcscd(scene);
+    scene_stop_pcscd(scene);
+    scene_start_pcscd(scene);
     g_autoptr(TokenInfo) info = probe(scene);
     g_assert_cmpint(info->pin_state, ==, PIN_STATE_SET);
     g_assert_cmpint(pin_tries(scene), ==, 3);
@@ -165,6 +182,7 @@ int main(int argc, char *argv[])
     TEST(a_transaction_that_does_not_end_is_held);
     TEST(a_key_that_was_pulled_out_is_gone_and_comes_back_with_its_pin);
     TEST(another_key_in_the_same_reader_gets_no_pin);
+    TEST(without_pcscd_nothing_is_reached_and_that_is_said);
     TEST(a_restart_of_pcscd_is_healed_silently);
     return g_test_run();
 }
