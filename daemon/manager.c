@@ -184,7 +184,8 @@ static void on_appeared(Source *source, Backend *backend, const char *serial, vo
     }
     const TokenEvents events = {on_token_changed, on_slot_added, on_slot_removed, on_slot_changed, self};
     Token *token = token_new(backend, serial, source, self->pins, &events);
-    token_set_draining(token, drained_has(self->drained, serial));
+    if (drained_has(self->drained, serial))
+        token_set_drained(token);
     g_ptr_array_add(self->tokens, token);
     g_ptr_array_sort(self->tokens, by_serial);
     log_event(LOG_INFO, MESSAGE_TOKEN_APPEARED,

@@ -168,7 +168,7 @@ static gboolean on_timer(void *userdata)
 /* --- which slot -------------------------------------------------------------------------------------- */
 
 /* Lower is better; NEVER: the token takes no work at all. */
-typedef enum Readiness { READY, FAILED_JUST_NOW, WAITS_FOR_A_PERSON, NEEDS_PIN, NEVER } Readiness;
+typedef enum Readiness { READY, FAILED_JUST_NOW, DRAINS, WAITS_FOR_A_PERSON, NEEDS_PIN, NEVER } Readiness;
 
 static Readiness readiness(const Slot *slot)
 {
@@ -182,8 +182,9 @@ static Readiness readiness(const Slot *slot)
     case TOKEN_STATE_BUSY:
     case TOKEN_STATE_TOUCH_NEEDED:
         return WAITS_FOR_A_PERSON;
-    case TOKEN_STATE_STARTING:
     case TOKEN_STATE_DRAINING:
+        return token_is_drained(token) ? NEVER : DRAINS;
+    case TOKEN_STATE_STARTING:
     case TOKEN_STATE_HELD:
     case TOKEN_STATE_FAILED:
     case TOKEN_STATE_GONE:
@@ -391,7 +392,10 @@ guint authority_waiting(const Authority *authority)
 
 bool authority_is_served(const Authority *authority)
 {
-    Readiness ready;
-    choose(authority, NULL, &ready);
-    return ready != NEVER;
+    bool served = false;
+    for (guint i = 0; i < authority->slots->len; i++) {
+        Readiness ready = readiness(g_ptr_array_index(authority->slots, i));
+        served = served || (ready != DRAINS && ready != NEVER);
+    }
+    return served;
 }

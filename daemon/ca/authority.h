@@ -69,7 +69,7 @@ bool authority_use_key(Authority *authority, const AuthorityWork *work, GError *
 guint authority_waiting(const Authority *authority);
 /* A token changed its state: what waits looks again, soon. */
 void authority_set_go_on(AuthoritySet *set);
-/* A token with its key takes work now. */
+/* A token with its key takes work, and none that is about to be drained. */
 bool authority_is_served(const Authority *authority);
 
 /* What the link says about it; each setter reports `changed` where something did. |next_attempt| in µs since

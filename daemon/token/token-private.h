@@ -61,6 +61,8 @@ struct Act {
     bool applied;
 };
 
+typedef enum TokenDraining { TOKEN_NOT_DRAINING, TOKEN_DRAINS, TOKEN_DRAINED } TokenDraining;
+
 Act *act_new(Token *token, ActRunFunc run);
 /* token-pin.c, on the thread: what the driver found out about a PIN by itself is remembered. */
 void act_note_refused(Act *act);
@@ -89,9 +91,11 @@ struct Token {
     char *pin_note;    /* or NULL */
     GPtrArray *slots;  /* Slot, by name */
     GPtrArray *acts;   /* Act with an operation, in order of submission */
-    bool draining;
-    GPtrArray *drains; /* token-drain.c: who waits for the end of it; each has a reference */
-    guint drain_look;  /* idle source */
+    /* token-drain.c */
+    TokenDraining draining;
+    GPtrArray *drains;   /* who waits for the end of it; each has a reference */
+    GSource *drain_look; /* or NULL */
+    gint64 busy_until;   /* monotonic µs: when something ran last */
     /* token-touch.c */
     GPtrArray *touches; /* names of slots whose keys wait for a finger, in order */
     guint touch_timer;  /* they are shown then */

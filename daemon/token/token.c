@@ -65,7 +65,10 @@ void token_unref(Token *token)
     g_ptr_array_unref(token->slots);
     g_ptr_array_unref(token->acts);
     g_ptr_array_unref(token->drains);
-    g_clear_handle_id(&token->drain_look, g_source_remove);
+    if (token->drain_look) {
+        g_source_destroy(token->drain_look);
+        g_source_unref(token->drain_look);
+    }
     token_info_free(token->info);
     token->driver->token = NULL;
     driver_unref(token->driver);
@@ -390,7 +393,7 @@ TokenState token_state(const Token *token)
         return TOKEN_STATE_STARTING;
     if (token->touch_shown)
         return TOKEN_STATE_TOUCH_NEEDED;
-    if (token->draining)
+    if (token_is_draining(token))
         return TOKEN_STATE_DRAINING;
     return token->acts->len > 0 ? TOKEN_STATE_BUSY : TOKEN_STATE_READY;
 }
@@ -414,7 +417,7 @@ const char *token_message(const Token *token)
         return token->failure;
     if (token->touch_shown)
         return token->touch_message;
-    if (token->draining)
+    if (token_is_draining(token))
         return "It takes no new work; take that back with: iothsmctl drain --undo";
     if (token->pin_note)
         return token->pin_note;

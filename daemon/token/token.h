@@ -74,10 +74,14 @@ Slot *token_find_slot(const Token *token, const char *name); /* transfer none, o
 guint token_load(const Token *token);    /* jobs waiting or running: what a scheduler compares */
 guint token_threads(const Token *token); /* how many of them can run at once */
 
-/* From now on it takes no work from the platform; what it has is finished. Off again: as before. */
+/* From now on nothing is offered for it to the platform; what it has, and what was offered before, is
+ * finished. Off again: as before. */
 void token_set_draining(Token *token, bool on);
-bool token_is_draining(const Token *token);
-/* |done| when nothing runs on a draining token; CANCELLED where the draining ends first, TOKEN_GONE. Never
+/* As at the end of that, at once: for one that was drained when it was seen last. */
+void token_set_drained(Token *token);
+bool token_is_draining(const Token *token); /* or drained */
+bool token_is_drained(const Token *token);  /* it takes nothing more */
+/* |done| when a draining token is drained; CANCELLED where the draining ends first, TOKEN_GONE. Never
  * from inside. */
 void token_wait_drained(Token *token, GCancellable *cancellable, DoneFunc done, void *userdata);
 

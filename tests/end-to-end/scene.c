@@ -257,14 +257,19 @@ void scene_start_again(Scene *scene)
     scene->daemon = fixture_daemon_pid(scene->fixture);
 }
 
-void scene_start(Scene *scene, const char *limits, const char *const *environment)
+char *scene_configuration(const Scene *scene, const char *limits)
 {
     g_autofree char *tls = g_str_has_prefix(scene->url, "https:")
                                ? g_strdup_printf("TlsCa=%s/tls-ca.pem\n", scene->directory)
                                : NULL;
-    scene->configuration = g_strdup_printf(
-        "[Platform]\nUrl=%s\nPubNubOrigin=%s\nVerificationCa=%s/verification-ca.pem\n%s%s", scene->url,
-        scene->url, scene->directory, tls != NULL ? tls : "", limits != NULL ? limits : "");
+    return g_strdup_printf("[Platform]\nUrl=%s\nPubNubOrigin=%s\nVerificationCa=%s/verification-ca.pem\n%s%s",
+                           scene->url, scene->url, scene->directory, tls != NULL ? tls : "",
+                           limits != NULL ? limits : "");
+}
+
+void scene_start(Scene *scene, const char *limits, const char *const *environment)
+{
+    scene->configuration = scene_configuration(scene, limits);
     g_autofree char *sealing_key = sealing_key_file(scene);
     if (g_file_test(sealing_key, G_FILE_TEST_EXISTS)) {
         g_ptr_array_add(scene->environment, g_strdup("CREDENTIALS_DIRECTORY"));

@@ -23,6 +23,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scene, scene_free)
 /* Before scene_start: the daemon gets a key to seal PINs with. */
 void scene_give_sealing_key(Scene *scene);
 void scene_take_sealing_key(Scene *scene);
+/* What makes a daemon use this platform, and |limits| (or NULL). Transfer full. */
+char *scene_configuration(const Scene *scene, const char *limits);
 /* Starts the daemon, which trusts the platform. |limits| is more configuration, may be NULL; |environment| as
  * NULL-terminated name, value pairs, may be NULL. It remembers both for the next start. */
 void scene_start(Scene *scene, const char *limits, const char *const *environment);

@@ -591,9 +591,16 @@ static void test_a_drained_token_gets_no_work(void)
     g_assert_cmpuint(slot_signatures(first), ==, 1);
     g_assert_cmpuint(slot_signatures(second), ==, 5);
 
-    /* With both drained there is nobody, until one works again. */
+    /* What was offered before is still done. With both drained there is nobody, until one works again. */
+    g_auto(Ending) both = {0};
+    g_auto(Use) late = {0};
     token_set_draining(slot_token(second), true);
     g_assert_false(authority_is_served(authority));
+    g_assert_true(start_use(authority, &late, NULL));
+    finish_use(&late, key);
+    g_assert_cmpuint(slot_signatures(second), ==, 6);
+    token_wait_drained(slot_token(second), NULL, ending_done, &both);
+    ending_ok(&both);
     g_autoptr(GError) error = NULL;
     g_auto(Use) refused = {0};
     g_assert_false(start_use(authority, &refused, &error));
