@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Three steps (seal, post, open), each of which either goes on or finishes with an outcome. After a cancel
- * the step under way still comes back once, finds nobody to tell, and frees. */
+/* Four steps (seal, wait for a turn, post, open), each of which either goes on or finishes with an outcome.
+ * After a cancel the step under way still comes back once, finds nobody to tell, and frees; who waits for his
+ * turn frees at once. */
 
 #include "daemon/link/bootstrap.h"
 
@@ -27,6 +28,8 @@ struct Bootstrap {
     EVP_PKEY *key;
     char *host;
     GCancellable *cancellable;
+    GBytes *wire;           /* sealed, until posted */
+    Turn *turn;             /* at the platform, or waiting for that */
     BootstrapDoneFunc done; /* NULL: cancelled */
     void *userdata;
 };
@@ -45,12 +48,14 @@ void bootstrap_keys_free(BootstrapKeys *keys)
 
 static void finish(Bootstrap *self, BootstrapOutcome outcome, BootstrapKeys *keys, const char *message)
 {
+    turnstile_leave(g_steal_pointer(&self->turn));
     if (self->done)
         self->done(outcome, keys, message, self->userdata);
     else
         bootstrap_keys_free(keys);
     EVP_PKEY_free(self->key);
     g_object_unref(self->cancellable);
+    g_clear_pointer(&self->wire, g_bytes_unref);
     g_free(self->host);
     g_free(self);
 }
@@ -193,6 +198,14 @@ static void on_answer(guint status, JsonObject *answer, const GError *error, voi
                   0, G_MAXINT64, self->cancellable, on_opened, self);
 }
 
+static void on_turn(void *userdata)
+{
+    Bootstrap *self = userdata;
+    g_autofree char *url = g_strconcat(self->context->config->platform_url, PATH, NULL);
+    g_autoptr(GBytes) wire = g_steal_pointer(&self->wire);
+    https_post(self->context->https, url, wire, TIMEOUT_SECONDS, self->cancellable, on_answer, self);
+}
+
 static void on_sealed(GBytes *wire, const GError *error, void *userdata)
 {
     Bootstrap *self = userdata;
@@ -206,7 +219,8 @@ static void on_sealed(GBytes *wire, const GError *error, void *userdata)
         finish(self, BOOTSTRAP_UNUSABLE, NULL, refused->message);
         return;
     }
-    https_post(self->context->https, url, wire, TIMEOUT_SECONDS, self->cancellable, on_answer, self);
+    self->wire = g_bytes_ref(wire);
+    self->turn = turnstile_enter(self->context->turnstile, on_turn, self);
 }
 
 Bootstrap *bootstrap_start(LinkContext *context, Authority *authority, ChannelKey *key,
@@ -235,4 +249,7 @@ void bootstrap_cancel(Bootstrap *self)
         return;
     self->done = NULL;
     g_cancellable_cancel(self->cancellable);
+    turnstile_leave(g_steal_pointer(&self->turn)); /* what comes back later does not know the link any more */
+    if (self->wire)
+        finish(self, BOOTSTRAP_FAILED, NULL, ""); /* it waits for its turn */
 }

@@ -40,7 +40,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Journal, journal_close)
 typedef void (*JournalFoundFunc)(JournalVerdict verdict, const char *intent, const char *answer,
                                  const GError *error, void *userdata);
 
-/* |digest|: SHA-256 of the inner JSON, 32 bytes; |signing_time| in seconds since the epoch, 0 = absent; |now|
+/* |digest|: SHA-256 of what is asked, 32 bytes; |signing_time| in seconds since the epoch, 0 = absent; |now|
  * too. After NEW and INTENDED the request is in flight until journal_release, so that no second copy is
  * signed beside it. False: it meets one whose answer nobody will send (journal_abandon), waits for the
  * release of that, and is looked up then: |found| may take as long as a signature. */

@@ -9,6 +9,7 @@
 #include "daemon/link/envelope.h"
 #include "daemon/link/identity.h"
 #include "daemon/link/journal.h"
+#include "daemon/link/turnstile.h"
 #include "daemon/metrics.h"
 #include "daemon/worker.h"
 #include <libsoup/soup.h>
@@ -19,6 +20,7 @@ typedef struct LinkContext {
     Journal *journal;
     Worker *crypto;       /* S/MIME, building what is to be signed: as many threads as processors */
     SoupSession *https;   /* bootstrap and CRL delivery */
+    Turnstile *turnstile; /* before bootstraps at the platform */
     EnvelopeTrust *trust; /* NULL: unconfigured */
     Metrics metrics;
 } LinkContext;

@@ -18,6 +18,8 @@
 
 /* protocol.md W.1: an agent may have a thousand CAs. */
 #define BOOTSTRAPS_AT_ONCE 8
+/* Those that make their key and wait for their token as well. */
+#define BOOTSTRAPS_BEGUN_AT_ONCE 64
 #define NETWORK_SETTLES_MS 500
 
 struct Link {
@@ -162,7 +164,7 @@ static void start_bootstraps(Link *link)
     g_hash_table_iter_init(&iter, link->channels);
     while (g_hash_table_iter_next(&iter, NULL, &value))
         running += channel_has_bootstrap(value);
-    for (Channel *next; running < BOOTSTRAPS_AT_ONCE && (next = next_to_bootstrap(link)); running++)
+    for (Channel *next; running < BOOTSTRAPS_BEGUN_AT_ONCE && (next = next_to_bootstrap(link)); running++)
         channel_bootstrap(next);
 }
 
@@ -362,6 +364,7 @@ Link *link_new(const Config *config, Identity *identity, Journal *journal, const
     link->context.config = config;
     link->context.identity = identity;
     link->context.journal = journal;
+    link->context.turnstile = turnstile_new(BOOTSTRAPS_AT_ONCE);
     link->context.crypto = worker_new("crypto", g_get_num_processors(), G_MAXUINT);
     link->authorities = g_ptr_array_new_with_free_func((GDestroyNotify)authority_unref);
     link->channels = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)channel_free);
@@ -385,6 +388,7 @@ void link_free(Link *link)
     g_clear_handle_id(&link->network_settling, g_source_remove);
     close_channels(link);
     g_clear_handle_id(&link->refresh, g_source_remove);
+    turnstile_free(link->context.turnstile);
     worker_close_and_join(link->context.crypto);
     g_clear_object(&link->context.https);
     envelope_trust_unref(link->context.trust);

@@ -10,6 +10,10 @@
 #include "daemon/link/wire.h"
 #include "daemon/log.h"
 
+/* How far the clocks of a platform and of this machine may be apart; a solicitation says when it was signed,
+ * and an older one comes from somebody who recorded it. */
+#define CLOCKS_APART_MAX 300
+
 struct Offer {
     ChannelContext *channel; /* NULL: abandoned */
     TransportMessage *message;
@@ -49,6 +53,17 @@ static void on_sealed(GBytes *wire, const GError *error, void *userdata)
     offer->channel->publish(wire, offer->deadline, on_published, offer, offer->channel->owner);
 }
 
+/* NULL: it is of now. */
+static const char *staleness(gint64 signing_time)
+{
+    gint64 age = g_get_real_time() / G_USEC_PER_SEC - signing_time;
+    if (signing_time == 0)
+        return "It does not say when it was signed";
+    if (age > CLOCKS_APART_MAX)
+        return "It was signed more than five minutes ago, or a clock is wrong";
+    return age < -CLOCKS_APART_MAX ? "It was signed in the future, or a clock is wrong" : NULL;
+}
+
 static void on_opened(const Opened *opened, const GError *error, void *userdata)
 {
     Offer *offer = userdata;
@@ -64,6 +79,12 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
             channel_context_log_foreign(channel, offer->message, error);
         else
             log_warning("A solicitation of the platform could not be read: %s", error->message);
+        finish(offer);
+        return;
+    }
+    const char *stale = staleness(opened->signing_time);
+    if (stale) {
+        channel_context_log_dropped(channel, "", NULL, stale);
         finish(offer);
         return;
     }

@@ -37,6 +37,20 @@ static GBytes *unwrap(const OpenJob *job, GBytes *signed_content, GError **error
     return envelope_inflate(decrypted, job->inflated_size, error);
 }
 
+/* The envelope's signtype is not signed, but decides what is made of the content: the same content under
+ * another one is another request. */
+static void identify(OpenJob *job, const void *content, gsize size)
+{
+    const char *kind = wire_text(job->message, "signtype");
+    g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+    gsize digest_size = sizeof job->opened.digest;
+    if (kind)
+        g_checksum_update(checksum, (const guchar *)kind, (gssize)strlen(kind));
+    g_checksum_update(checksum, (const guchar *)"", 1);
+    g_checksum_update(checksum, content, (gssize)size);
+    g_checksum_get_digest(checksum, job->opened.digest, &digest_size);
+}
+
 static bool run_open(void *data, GCancellable *cancelled, GError **error)
 {
     OpenJob *job = data;
@@ -58,7 +72,7 @@ static bool run_open(void *data, GCancellable *cancelled, GError **error)
     }
     gsize size;
     const void *bytes = g_bytes_get_data(text, &size);
-    EVP_Digest(bytes, size, job->opened.digest, NULL, EVP_sha256(), NULL);
+    identify(job, bytes, size);
     job->opened.content = json_object_parse(bytes, size, error);
     return job->opened.content != NULL;
 }

@@ -19,7 +19,7 @@ typedef enum OpeningForm {
 typedef struct Opened {
     X509 *signer; /* NULL: not verified, and nothing else is known */
     gint64 signing_time;
-    guint8 digest[32];   /* SHA-256 of the JSON */
+    guint8 digest[32];   /* SHA-256 of signtype, NUL and the JSON: which request it is */
     JsonObject *content; /* NULL where decrypting, inflating or parsing failed */
     bool unopenable;     /* decrypting or inflating failed: not made for this key, or damaged */
 } Opened;

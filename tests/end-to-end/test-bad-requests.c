@@ -222,8 +222,10 @@ static void test_flaw(gconstpointer data)
     scene_assert_works(scene, CA);
 }
 
-static const char *const solicitation_flaws[] = {"rogue-signer", "wrong-ca", "deep-json",
-                                                 "not-json",     "bad-utf8", "other-uuid"};
+static const char *const solicitation_flaws[] = {
+    "rogue-signer", "wrong-ca",         "deep-json",           "not-json",      "bad-utf8",
+    "other-uuid",   "old-signing-time", "future-signing-time", "no-attributes",
+};
 
 static void test_solicitation_flaw(gconstpointer data)
 {

@@ -311,6 +311,30 @@ static void eight_bootstraps_run_at_once_and_no_more(void)
     close_scene(&scene);
 }
 
+/* Nine authorities wait for their token, more than may be at the platform at once. */
+static void a_token_that_does_not_answer_holds_up_no_other(void)
+{
+    Scene scene;
+    Authority *waiting[9];
+    open_scene(&scene, "fake:serial=F1,slots=9;fake:serial=F2");
+    for (guint i = 0; i < G_N_ELEMENTS(waiting); i++) {
+        g_autofree char *name = g_strdup_printf("CA %u", i);
+        waiting[i] = provision(&scene, name);
+        agent_wait_link(waiting[i], AUTHORITY_CONNECTED);
+    }
+    Authority *other = agent_provision(scene.agent, scene.platform, "F2", "p256", "Other");
+    agent_wait_link(other, AUTHORITY_CONNECTED);
+    fake_source_hold(scene.agent->source, "F1", true);
+    agent_restart(scene.agent);
+    agent_wait_link(other, AUTHORITY_CONNECTED);
+    for (guint i = 0; i < G_N_ELEMENTS(waiting); i++)
+        g_assert_cmpint(authority_link(waiting[i]), ==, AUTHORITY_NOT_CONNECTED);
+    fake_source_hold(scene.agent->source, "F1", false);
+    for (guint i = 0; i < G_N_ELEMENTS(waiting); i++)
+        agent_wait_link(waiting[i], AUTHORITY_CONNECTED);
+    close_scene(&scene);
+}
+
 static void an_unplugged_authority_leaves_its_channel(void)
 {
     Scene scene;
@@ -345,6 +369,7 @@ int main(int argc, char **argv)
     TEST(an_expired_token_is_replaced_before_a_reconnect);
     TEST(authorities_share_one_connection);
     TEST(eight_bootstraps_run_at_once_and_no_more);
+    TEST(a_token_that_does_not_answer_holds_up_no_other);
     TEST(an_unplugged_authority_leaves_its_channel);
     return g_test_run();
 }

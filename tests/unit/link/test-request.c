@@ -258,6 +258,26 @@ static void another_request_under_the_same_siguuid_is_refused(void)
     close_scene(&scene);
 }
 
+/* signtype stands outside of what is signed. */
+static void the_same_content_under_another_signtype_is_another_request(void)
+{
+    Scene scene;
+    open_scene(&scene);
+    send_csr(&scene, "r-1");
+    g_autofree char *text = answer(&scene, "r-1", true);
+    guint answers = count_answers(&scene);
+    g_autofree char *same = g_strdup_printf("{'siguuid':'r-1','request':{'csr':'%s'}}", scene.csr);
+    send_content(&scene, "r-1", "csr", same, "");
+    wait_answers(&scene, answers + 1);
+    g_autofree char *again = answer(&scene, "r-1", true);
+    g_assert_cmpstr(again, ==, text);
+    send_content(&scene, "r-1", "cms", same, "");
+    wait_answers(&scene, answers + 2);
+    assert_refused(&scene, "r-1", "The siguuid was used for another request");
+    g_assert_cmpuint(authority_signatures(scene.authority), ==, 1);
+    close_scene(&scene);
+}
+
 static void a_request_for_another_authority_is_refused(void)
 {
     static const struct {
@@ -773,6 +793,7 @@ int main(int argc, char **argv)
     TEST(a_message_delivered_twice_meanwhile_is_answered_once);
     TEST(a_request_repeated_meanwhile_is_signed_once);
     TEST(another_request_under_the_same_siguuid_is_refused);
+    TEST(the_same_content_under_another_signtype_is_another_request);
     TEST(a_request_for_another_authority_is_refused);
     TEST(malformed_requests_are_refused_in_one_line);
     TEST(bombs_and_depths_are_refused);
