@@ -16,7 +16,7 @@ packages_test=(
     systemd systemd-sysv systemd-container libpam-systemd libnss-systemd dbus polkitd passwd
     pcscd vsmartcard-vpcd opensc yubico-piv-tool ykcs11
     udev umockdev libumockdev-dev
-    dpkg-dev debhelper lintian make dbus-bin swtpm tpm2-tools libtss2-tcti-swtpm0
+    dpkg-dev debhelper lintian make dbus-bin swtpm tpm2-tools libtss2-tcti-swtpm0 mmdebstrap
 )
 
 # Runs "$@" and shows what it said only when it fails.

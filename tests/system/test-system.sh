@@ -5,6 +5,7 @@
 #   test-system.sh package      the Debian package: an older one, the upgrade, two boots, the purge
 #   test-system.sh sanitized    what `meson install` installs, with the daemon of a build with sanitizers ($SANITIZED)
 #   test-system.sh tpm          a sealing key bound to a TPM (swtpm), and copies of the disk
+#   test-system.sh fresh        the package on a minimal Debian 12 from the network (./check --long)
 #
 # It skips where containers can't be started: inside one, and for users other than root.
 set -euo pipefail
@@ -59,7 +60,7 @@ tell() { # options of boot.sh, "--", chapters
 case $story in
 package)
     packages
-    tell --boots=2 -- package service authority secrets access operation forgotten upgrade traces \
+    tell --boots=2 -- package service authority secrets access operation forgotten upgrade plugged traces \
         --next-boot second_boot purge
     ;;
 sanitized)
@@ -71,6 +72,16 @@ sanitized)
 tpm)
     installed_tree
     tell --over="$work/tree" --setenv=SYSTEMD_TPM2_DEVICE=swtpm:host=127.0.0.1,port=2321 -- tpm
+    ;;
+fresh)
+    [ "${IOTHSM_CHECK_LONG-}" = yes ] || skip "it takes Debian's packages from the network; run: ./check --long"
+    newer=$("$SOURCE/tests/system/package.sh" "$SOURCE" "$BUILD/tests/system/package") || bail_out "the package can't be built"
+    mmdebstrap --quiet --variant=apt --include=systemd-sysv --include="$newer" \
+        --hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount bookworm "$work/root" >"$work/log" 2>&1 ||
+        { cat "$work/log" >&2; bail_out "mmdebstrap failed"; }
+    cp "$SOURCE/tests/system/fresh.sh" "$work/share/"
+    "$SOURCE/tests/system/boot.sh" --root="$work/root" --share="$work/share" --logs="$BUILD/tests/system/logs/$story" -- \
+        /bin/bash /share/fresh.sh
     ;;
 *) bail_out "there is no story $story" ;;
 esac
