@@ -249,8 +249,11 @@ def readme_commands(beginning):
 def forget_earlier_installation():
     """The machine itself may have one; what lies over it here is to be met as if it were the first."""
     run("userdel", "iothsm", expect=None)
-    for path in (STATE, "/etc/iothsm", CREDENTIALS):
+    for path in (STATE, CREDENTIALS):
         shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # the folder itself may be what was just installed
+        for name in os.listdir("/etc/iothsm"):
+            run("rm", "--recursive", f"/etc/iothsm/{name}")
     assert "iothsm" not in [entry.pw_name for entry in pwd.getpwall()]
 
 
