@@ -15,6 +15,7 @@ struct Connection {
     char *subscribe_key;
     Transport *transport;
     GHashTable *routes; /* id → Route */
+    gint64 empty_since; /* µs of g_get_monotonic_time() */
     TransportState state;
     guint failures;
     char *message;
@@ -97,6 +98,7 @@ Connection *connection_new(const Endpoint *endpoint, const LinkContext *context,
     self->subscribe_key = g_strdup(endpoint->pubnub.subscribe);
     self->message = g_strdup("");
     self->routes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    self->empty_since = g_get_monotonic_time();
     self->changed = changed;
     self->userdata = userdata;
     const TransportEvents events = {
@@ -159,11 +161,17 @@ static gboolean is_route(void *id, void *route, void *wanted)
 void connection_remove(Connection *self, Route *route)
 {
     g_hash_table_foreach_remove(self->routes, is_route, route);
+    self->empty_since = g_get_monotonic_time();
 }
 
 bool connection_is_empty(const Connection *self)
 {
     return g_hash_table_size(self->routes) == 0;
+}
+
+gint64 connection_empty_since(const Connection *self)
+{
+    return self->empty_since;
 }
 
 void connection_hurry(Connection *self)

@@ -31,6 +31,8 @@ bool connection_is_full(const Connection *connection);
 bool connection_add(Connection *connection, const char *id, Route *route, GError **error);
 void connection_remove(Connection *connection, Route *route);
 bool connection_is_empty(const Connection *connection);
+/* Since when, in µs of g_get_monotonic_time(). */
+gint64 connection_empty_since(const Connection *connection);
 /* The network came back: an attempt now. */
 void connection_hurry(Connection *connection);
 

@@ -21,6 +21,9 @@
 /* Those that make their key and wait for their token as well. */
 #define BOOTSTRAPS_BEGUN_AT_ONCE 64
 #define NETWORK_SETTLES_MS 500
+/* A token that is pulled out comes back: its channels are opened again on the connection that is still there.
+ */
+#define EMPTY_CONNECTION_SECONDS 300
 
 struct Link {
     LinkContext context;
@@ -32,6 +35,7 @@ struct Link {
     gulong network_handler;
     guint network_settling; /* timer */
     guint refresh;
+    guint tidying;  /* timer */
     char *obstacle; /* why nothing can be tried at all, or NULL */
 
     LinkState state;
@@ -168,11 +172,29 @@ static void start_bootstraps(Link *link)
         channel_bootstrap(next);
 }
 
+static gboolean on_tidying(void *userdata);
+
 static void free_unused_connections(Link *link)
 {
-    for (guint i = link->connections->len; i-- > 0;)
-        if (connection_is_empty(g_ptr_array_index(link->connections, i)))
+    gint64 long_ago = g_get_monotonic_time() - EMPTY_CONNECTION_SECONDS * G_USEC_PER_SEC;
+    for (guint i = link->connections->len; i-- > 0;) {
+        const Connection *connection = g_ptr_array_index(link->connections, i);
+        if (!connection_is_empty(connection))
+            continue;
+        if (connection_state(connection) != TRANSPORT_CONNECTED ||
+            connection_empty_since(connection) <= long_ago)
             g_ptr_array_remove_index(link->connections, i);
+        else if (!link->tidying)
+            link->tidying = g_timeout_add_seconds(EMPTY_CONNECTION_SECONDS, on_tidying, link);
+    }
+}
+
+static gboolean on_tidying(void *userdata)
+{
+    Link *link = userdata;
+    link->tidying = 0;
+    free_unused_connections(link);
+    return G_SOURCE_REMOVE;
 }
 
 static gboolean on_refresh(void *userdata)
@@ -388,6 +410,7 @@ void link_free(Link *link)
     g_clear_handle_id(&link->network_settling, g_source_remove);
     close_channels(link);
     g_clear_handle_id(&link->refresh, g_source_remove);
+    g_clear_handle_id(&link->tidying, g_source_remove);
     turnstile_free(link->context.turnstile);
     worker_close_and_join(link->context.crypto);
     g_clear_object(&link->context.https);

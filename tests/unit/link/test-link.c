@@ -352,6 +352,27 @@ static void an_unplugged_authority_leaves_its_channel(void)
     close_scene(&scene);
 }
 
+/* The only one, so that nothing keeps the connection but the expectation that it comes back. */
+static void an_authority_that_comes_back_finds_its_connection(void)
+{
+    Scene scene;
+    open_scene(&scene, "fake:serial=F1");
+    Authority *one = provision(&scene, "One");
+    g_autofree char *thumbprint = g_strdup(authority_thumbprint(one));
+    agent_wait_link(one, AUTHORITY_CONNECTED);
+    guint frames = scene.platform->link->frames->len;
+    fake_source_unplug(scene.agent->source, "F1");
+    websocket_server_frame(scene.platform->link, frames, "unsubscribe");
+    g_autoptr(GError) error = NULL;
+    fake_source_plug(scene.agent->source, "fake:serial=F1", &error);
+    g_assert_no_error(error);
+    agent_wait_ready(scene.agent, "F1");
+    agent_wait_link(authority_set_find(scene.agent->authorities, thumbprint), AUTHORITY_CONNECTED);
+    g_assert_cmpuint(scene.platform->link->accepted, ==, 1);
+    g_assert_cmpuint(scene.platform->link->closed, ==, 0);
+    close_scene(&scene);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -371,5 +392,6 @@ int main(int argc, char **argv)
     TEST(eight_bootstraps_run_at_once_and_no_more);
     TEST(a_token_that_does_not_answer_holds_up_no_other);
     TEST(an_unplugged_authority_leaves_its_channel);
+    TEST(an_authority_that_comes_back_finds_its_connection);
     return g_test_run();
 }
