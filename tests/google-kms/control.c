@@ -7,6 +7,7 @@
  * - clear-faults: none strikes any more
  * - quota: "at", "left", "per_second", see faults.h
  * - create-key: "key" as NAME=ALGORITHM[/PROTECTION]; gives "name"
+ * - make-keys: those are made now that would be when somebody first wants them
  * - rotate: "key" gets one more version; gives its "name"
  * - state: "version", "state": ENABLED, DISABLED, DESTROY_SCHEDULED, DESTROYED
  * - forget-key: "key" is gone, as if it had never been
@@ -57,6 +58,19 @@ static JsonObject *do_create_key(Cloud *cloud, JsonObject *wish, GError **error)
     JsonObject *answer = json_object_new();
     json_object_set_string_member(answer, "name", key->name);
     return answer;
+}
+
+static JsonObject *do_make_keys(Cloud *cloud, JsonObject *wish, GError **error)
+{
+    for (guint i = 0; i < cloud->world->keys->len; i++) {
+        const CryptoKey *key = g_ptr_array_index(cloud->world->keys, i);
+        for (guint j = 0; j < key->versions->len; j++) {
+            KeyVersion *version = g_ptr_array_index(key->versions, j);
+            if (version->algorithm->signs)
+                (void)world_version_key(cloud->world, version);
+        }
+    }
+    return json_object_new();
 }
 
 static JsonObject *do_rotate(Cloud *cloud, JsonObject *wish, GError **error)
@@ -142,17 +156,12 @@ static const struct {
     const char *name;
     ControlFunc function;
 } verbs[] = {
-    {"fault", do_fault},
-    {"clear-faults", do_clear_faults},
-    {"quota", do_quota},
-    {"create-key", do_create_key},
-    {"rotate", do_rotate},
-    {"state", do_state},
-    {"forget-key", do_forget_key},
-    {"grant", do_grant},
-    {"tokens", do_tokens},
-    {"counts", do_counts},
-    {"reset-counts", do_reset_counts},
+    {"fault", do_fault},         {"clear-faults", do_clear_faults},
+    {"quota", do_quota},         {"create-key", do_create_key},
+    {"make-keys", do_make_keys}, {"rotate", do_rotate},
+    {"state", do_state},         {"forget-key", do_forget_key},
+    {"grant", do_grant},         {"tokens", do_tokens},
+    {"counts", do_counts},       {"reset-counts", do_reset_counts},
 };
 
 static JsonObject *obey(Cloud *cloud, JsonObject *wish, GError **error)
