@@ -164,10 +164,13 @@ const char *request_token_error_text(const GError *error)
     case IOTHSM_ERROR_PIN_BLOCKED:
         return "HSM login failed";
     case IOTHSM_ERROR_TOKEN_BUSY:
+    case IOTHSM_ERROR_LIMITS_EXCEEDED:
         return "HSM is busy";
     case IOTHSM_ERROR_TOKEN_GONE:
     case IOTHSM_ERROR_TOKEN_HELD:
     case IOTHSM_ERROR_TOKEN_SUSPECT:
+    case IOTHSM_ERROR_LINK_DOWN:
+    case IOTHSM_ERROR_CLOUD_REFUSED:
         return "HSM is not available";
     case IOTHSM_ERROR_TOUCH_TIMEOUT:
         return "HSM was not touched in time";

@@ -259,7 +259,8 @@ static void key_use_done(const GError *error, void *userdata)
         use->slot->signatures++;
     else if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED) ||
              g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG) ||
-             g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE))
+             g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE) ||
+             g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY))
         token_refresh(use->slot->token, NULL, NULL);
     use->done(error, use->userdata);
 }

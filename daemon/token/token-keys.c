@@ -36,6 +36,8 @@ static char *choose_slot(const Token *token, const char *wanted, GError **error)
     for (guint i = 0; names[i]; i++)
         if (!slot_is_taken(token, names[i]))
             return g_strdup(names[i]);
+    if (token->probed && !token_key_types(token)[0])
+        return g_strdup(""); /* it takes no keys from us, and says so itself */
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
                 token->probed ? "Token %s has no free slot left; clear one first"
                               : "Token %s has not been read yet; try again in a moment",
