@@ -201,6 +201,12 @@ static const Key keys[] = {
     {"Tokens", "SoftHsm", "yes or no", parse_bool, FIELD(softhsm), 0, 0},
     {"Tokens", "SoftHsmModule", "an absolute path", parse_path, FIELD(softhsm_module), 0, 0},
     {"Tokens", "Pkcs11Modules", "absolute paths with ';' between", parse_paths, FIELD(pkcs11_modules), 0, 0},
+    {"GoogleKms", "KmsUrl", "an https URL, or http for a loopback host", parse_url, FIELD(google_kms_url), 0,
+     0},
+    {"GoogleKms", "ResourceManagerUrl", "an https URL, or http for a loopback host", parse_url,
+     FIELD(google_resource_manager_url), 0, 0},
+    {"GoogleKms", "MetadataUrl", "an https URL, or http for a loopback host", parse_url,
+     FIELD(google_metadata_url), 0, 0},
     {"Limits", "QueueLength", "a number from 1 to 65536", parse_count, FIELD(queue_length), 1, 65536},
     {"Limits", "DefaultTtl", "seconds from 1 to 3600", parse_count, FIELD(default_ttl), 1, 3600},
     {"Limits", "MessageSize", "a size from 64K to 512M", parse_size, FIELD(message_size), 65536, 512 << 20},
@@ -313,5 +319,8 @@ void config_free(Config *config)
     g_free(config->pubnub_origin);
     g_free(config->softhsm_module);
     g_strfreev(config->pkcs11_modules);
+    g_free(config->google_kms_url);
+    g_free(config->google_resource_manager_url);
+    g_free(config->google_metadata_url);
     g_free(config);
 }

@@ -32,6 +32,10 @@ typedef struct Config {
     bool softhsm;
     char *softhsm_module; /* resolved to a path; NULL where none is installed */
     GStrv pkcs11_modules;
+    /* [GoogleKms]; without a slash at the end, NULL: Google's own */
+    char *google_kms_url;
+    char *google_resource_manager_url;
+    char *google_metadata_url;
     /* [Limits] */
     guint queue_length;
     guint default_ttl;     /* seconds */

@@ -11,7 +11,7 @@
 struct Manager {
     char *config_file; /* or NULL */
     char *state_directory;
-    Config *config;
+    GPtrArray *configs; /* Config; the last one holds, earlier ones may still be read by work in flight */
     Sealing *sealing;
     PinStore *pins;
     Drained *drained;
@@ -20,6 +20,7 @@ struct Manager {
     Worker *files;            /* small file work that must not wait in the main loop */
     GPtrArray *sources;       /* Source */
     Source *softhsm;          /* one of them, or NULL */
+    Source *google_kms;       /* one of them */
     GPtrArray *tokens;        /* Token, by serial */
     GHashTable *refused_pins; /* serials of tokens whose refusal of a PIN was logged */
     GHashTable *touch_asked;  /* serials of tokens whose wait for a touch was told */
@@ -32,7 +33,6 @@ struct Manager {
     guint64 signatures;
     guint64 denied;
     char *status; /* as last told to systemd */
-    bool closing;
 };
 
 /* Transfer none, or NULL. */

@@ -7,6 +7,7 @@
 #include "daemon/manager-private.h"
 #include "daemon/message-ids.h"
 #include "daemon/notify.h"
+#include "daemon/token/google-kms.h"
 #include "daemon/token/pkcs11.h"
 #include <string.h>
 
@@ -263,6 +264,11 @@ static void free_source(void *source)
     ((Source *)source)->class->free(source);
 }
 
+static void free_config(void *config)
+{
+    config_free(config);
+}
+
 static bool open_state(Manager *self, const ManagerOptions *options, GError **error)
 {
     const Config *config = manager_config(self);
@@ -283,6 +289,11 @@ static void add_configured_sources(Manager *self)
         self->softhsm = pkcs11_source_new(config->softhsm_module, true);
         manager_add_source(self, self->softhsm);
     }
+    const GoogleEndpoints google = {.kms = config->google_kms_url,
+                                    .resource_manager = config->google_resource_manager_url,
+                                    .metadata = config->google_metadata_url};
+    self->google_kms = google_kms_source_new(self->sealing, &google);
+    manager_add_source(self, self->google_kms);
     for (char **module = config->pkcs11_modules; *module; module++)
         manager_add_source(self, pkcs11_source_new(*module, false));
 }
@@ -301,13 +312,17 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     g_autoptr(Manager) self = g_new0(Manager, 1);
     self->config_file = g_strdup(options->config_file);
     self->state_directory = g_strdup(options->state_directory);
+    self->configs = g_ptr_array_new_with_free_func(free_config);
     self->sources = g_ptr_array_new_with_free_func(free_source);
     self->tokens = g_ptr_array_new();
     self->refused_pins = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->touch_asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
-    self->config = config_load(options->config_file, options->state_directory, error);
-    if (!self->config || !open_state(self, options, error))
+    Config *config = config_load(options->config_file, options->state_directory, error);
+    if (!config)
+        return NULL;
+    g_ptr_array_add(self->configs, config);
+    if (!open_state(self, options, error))
         return NULL;
     if (!sealing_available(self->sealing))
         log_event(
@@ -324,7 +339,6 @@ void manager_free(Manager *self)
 {
     if (!self)
         return;
-    self->closing = true;
     memset(&self->events, 0, sizeof self->events);
     while (self->tokens->len > 0) {
         Token *token = g_ptr_array_steal_index(self->tokens, self->tokens->len - 1);
@@ -343,7 +357,7 @@ void manager_free(Manager *self)
     drained_free(self->drained);
     pin_store_free(self->pins);
     sealing_free(self->sealing);
-    config_free(self->config);
+    g_ptr_array_unref(self->configs);
     g_free(self->state_directory);
     g_free(self->config_file);
     g_free(self->status);
@@ -382,7 +396,7 @@ void manager_start(Manager *self, DoneFunc settled, void *userdata)
 
 const Config *manager_config(const Manager *self)
 {
-    return self->config;
+    return g_ptr_array_index(self->configs, self->configs->len - 1);
 }
 
 const char *manager_state_directory(const Manager *self)

@@ -19,7 +19,6 @@ typedef struct LinkContext {
     Identity *identity;
     Journal *journal;
     Worker *crypto;       /* S/MIME, building what is to be signed: as many threads as processors */
-    GTlsDatabase *roots;  /* of TLS; NULL: the system's */
     SoupSession *https;   /* bootstrap and CRL delivery */
     Turnstile *turnstile; /* before bootstraps at the platform */
     EnvelopeTrust *trust; /* NULL: unconfigured */

@@ -41,14 +41,15 @@ void google_kms_browse(Source *source, const char *parent, Secret *credentials, 
 /* Whether |key_ring| ("projects/P/locations/L/keyRings/R") can be used: asks for the permissions that are
  * needed, and where they are there makes one trial signature with the first usable slot. |done| gets JSON:
  * {"keyRing": …, "serial": "p:l:r", "account": "name@p.iam.gserviceaccount.com", "missing":
- * [{"permission": "cloudkms.cryptoKeyVersions.useToSign", "role": "roles/cloudkms.signer"}, …], "slots": […]
+ * [{"permission": "cloudkms.cryptoKeyVersions.useToSign", "role": "roles/cloudkms.signerVerifier",
+ * "title": "Cloud KMS CryptoKey Signer/Verifier"}, …], "slots": […]
  * as above, "trial": "root:1" or "", "ready": bool}. */
 void google_kms_check(Source *source, const char *key_ring, Secret *credentials, GCancellable *cancellable,
                       TextDoneFunc done, void *userdata);
 
 /* Checks as above and only then saves and has the token appear. |done| gets the serial number. CLOUD_REFUSED
- * names what is missing and the roles that have it; SLOT_OCCUPIED where the key ring is there already;
- * UNSUPPORTED where there is no sealing key to keep |credentials| under. */
+ * names what is missing and the roles that have it; SLOT_EMPTY: no key version in it can sign here; INVALID:
+ * the key ring is there already; UNSUPPORTED where there is no sealing key to keep |credentials| under. */
 void google_kms_source_add(Source *source, const char *key_ring, Secret *credentials,
                            GCancellable *cancellable, TextDoneFunc done, void *userdata);
 
