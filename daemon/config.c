@@ -36,7 +36,7 @@ static void set_text(char **field, const char *value)
     *field = *value ? g_strdup(value) : NULL;
 }
 
-static bool parse_url(const Key *key, const char *value, void *field)
+static bool read_url(const char *value, bool (*may_be_plain)(const char *host), void *field)
 {
     g_autofree char *scheme = NULL;
     g_autofree char *host = NULL;
@@ -47,13 +47,30 @@ static bool parse_url(const Key *key, const char *value, void *field)
     if (!g_uri_split(value, G_URI_FLAGS_NONE, &scheme, &user, &host, &port, NULL, &query, &fragment, NULL) ||
         !host || !*host || user || query || fragment)
         return false;
-    if (g_strcmp0(scheme, "https") != 0 && !(g_strcmp0(scheme, "http") == 0 && is_loopback(host)))
+    if (g_strcmp0(scheme, "https") != 0 && !(g_strcmp0(scheme, "http") == 0 && may_be_plain(host)))
         return false;
     g_autofree char *url = g_strdup(value);
     while (g_str_has_suffix(url, "/"))
         url[strlen(url) - 1] = '\0';
     set_text(field, url);
     return true;
+}
+
+static bool parse_url(const Key *key, const char *value, void *field)
+{
+    return read_url(value, is_loopback, field);
+}
+
+/* A machine in Google Cloud reaches its metadata server over a network of its own, without TLS. */
+static bool is_loopback_or_metadata(const char *host)
+{
+    return is_loopback(host) || strcmp(host, "metadata.google.internal") == 0 ||
+           strcmp(host, "169.254.169.254") == 0;
+}
+
+static bool parse_metadata_url(const Key *key, const char *value, void *field)
+{
+    return read_url(value, is_loopback_or_metadata, field);
 }
 
 static bool parse_path(const Key *key, const char *value, void *field)
@@ -205,8 +222,8 @@ static const Key keys[] = {
      0},
     {"GoogleKms", "ResourceManagerUrl", "an https URL, or http for a loopback host", parse_url,
      FIELD(google_resource_manager_url), 0, 0},
-    {"GoogleKms", "MetadataUrl", "an https URL, or http for a loopback host", parse_url,
-     FIELD(google_metadata_url), 0, 0},
+    {"GoogleKms", "MetadataUrl", "an https URL, or http for a loopback host or the metadata server",
+     parse_metadata_url, FIELD(google_metadata_url), 0, 0},
     {"Limits", "QueueLength", "a number from 1 to 65536", parse_count, FIELD(queue_length), 1, 65536},
     {"Limits", "DefaultTtl", "seconds from 1 to 3600", parse_count, FIELD(default_ttl), 1, 3600},
     {"Limits", "MessageSize", "a size from 64K to 512M", parse_size, FIELD(message_size), 65536, 512 << 20},

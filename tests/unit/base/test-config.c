@@ -20,8 +20,6 @@ static void an_empty_file_gives_the_documented_defaults(void)
     g_assert_cmpstr(config->platform_url, ==, "https://pkiaas.io");
     g_assert_cmpstr(config->verification_ca, ==, "/var/lib/iothsm/trust/pkiaas.io.pem");
     g_assert_null(config->tls_ca);
-    g_assert_cmpint(config->transport, ==, TRANSPORT_CHOICE_AUTO);
-    g_assert_cmpstr(config->pubnub_origin, ==, "https://ps.pndsn.com");
     g_assert_cmpint(config->signer_purpose, ==, SIGNER_PURPOSE_SMIMESIGN);
     g_assert_true(config->softhsm);
     g_assert_cmpuint(g_strv_length(config->pkcs11_modules), ==, 0);
@@ -36,19 +34,17 @@ static void every_key_has_an_effect(void)
 {
     static const char text[] =
         "[Platform]\nUrl=http://127.0.0.1:8080/\nTlsCa=/a/tls.pem\nVerificationCa=/a/v.pem\n"
-        "Transport=pubnub\nPubNubOrigin=https://ps.example/"
-        "\nSignerPurpose=any\nShortSerial=original\n[Tokens]\nSoftHsm=no\n"
+        "SignerPurpose=any\nShortSerial=original\n[Tokens]\nSoftHsm=no\n"
         "SoftHsmModule=/a/s.so\nPkcs11Modules=/a/b.so; /c/d.so\n[Limits]\nQueueLength=7\n"
         "DefaultTtl=9\nMessageSize=1M\nInflatedSize=2M\n[Crl]\nForm=rfc5280\n"
-        "[Journal]\nReplayWindow=12h\n";
+        "[Journal]\nReplayWindow=12h\n[GoogleKms]\nKmsUrl=https://kms.example.com/\n"
+        "ResourceManagerUrl=http://127.0.0.1:81\nMetadataUrl=http://169.254.169.254\n";
     g_autoptr(GError) error = NULL;
     g_autoptr(Config) config = load(text, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(config->platform_url, ==, "http://127.0.0.1:8080");
     g_assert_cmpstr(config->tls_ca, ==, "/a/tls.pem");
     g_assert_cmpstr(config->verification_ca, ==, "/a/v.pem");
-    g_assert_cmpint(config->transport, ==, TRANSPORT_CHOICE_PUBNUB);
-    g_assert_cmpstr(config->pubnub_origin, ==, "https://ps.example");
     g_assert_cmpint(config->signer_purpose, ==, SIGNER_PURPOSE_ANY);
     g_assert_cmpint(config->short_serial, ==, SHORT_SERIAL_ORIGINAL);
     g_assert_false(config->softhsm);
@@ -60,6 +56,9 @@ static void every_key_has_an_effect(void)
     g_assert_cmpuint(config->inflated_size, ==, 2 << 20);
     g_assert_cmpint(config->crl_form, ==, CRL_FORM_RFC5280);
     g_assert_cmpint(config->replay_window, ==, 12 * 3600);
+    g_assert_cmpstr(config->google_kms_url, ==, "https://kms.example.com");
+    g_assert_cmpstr(config->google_resource_manager_url, ==, "http://127.0.0.1:81");
+    g_assert_cmpstr(config->google_metadata_url, ==, "http://169.254.169.254");
 }
 
 static void a_value_that_cannot_be_meant_is_an_error_that_names_it(void)
@@ -71,9 +70,6 @@ static void a_value_that_cannot_be_meant_is_an_error_that_names_it(void)
         "[Platform]\nUrl=https://user@pkiaas.io\n",
         "[Platform]\nTlsCa=relative.pem\n",
         "[Platform]\nSignerPurpose=all\n",
-        "[Platform]\nTransport=pigeon\n",
-        "[Platform]\nPubNubOrigin=http://ps.pndsn.com\n",
-        "[Platform]\nPubNubOrigin=\n",
         "[Tokens]\nSoftHsm=maybe\n",
         "[Tokens]\nPkcs11Modules=/a;b\n",
         "[Limits]\nQueueLength=0\n",
@@ -85,6 +81,10 @@ static void a_value_that_cannot_be_meant_is_an_error_that_names_it(void)
         "[Journal]\nReplayWindow=30\n",
         "[Journal]\nReplayWindow=99999999999999999d\n",
         "[Crl]\nForm=v2\n",
+        "[GoogleKms]\nKmsUrl=\n",
+        "[GoogleKms]\nKmsUrl=http://metadata.google.internal\n",
+        "[GoogleKms]\nResourceManagerUrl=http://cloudresourcemanager.googleapis.com\n",
+        "[GoogleKms]\nMetadataUrl=http://metadata.example.com\n",
     };
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_autoptr(GError) error = NULL;
