@@ -6,6 +6,7 @@
 #include "daemon/error.h"
 #include "daemon/manager-private.h"
 #include "daemon/message-ids.h"
+#include "daemon/token/google-kms.h"
 #include "daemon/token/pkcs11.h"
 #include "daemon/trust.h"
 #include <string.h>
@@ -141,16 +142,66 @@ void manager_create_softhsm_token(Manager *self, const char *label, Secret *so_p
     done(NULL, error, userdata);
 }
 
+void manager_browse_google_kms(Manager *self, const char *parent, Secret *credentials,
+                               GCancellable *cancellable, TextDoneFunc done, void *userdata)
+{
+    google_kms_browse(self->google_kms, parent, credentials, cancellable, done, userdata);
+}
+
+/* A key ring is added when its keys were read: then its slots are there. */
+typedef struct Addition {
+    Manager *manager;
+    char *serial;
+    TextDoneFunc done;
+    void *userdata;
+} Addition;
+
+static void addition_finish(Addition *addition, const GError *error)
+{
+    addition->done(error ? NULL : addition->serial, error, addition->userdata);
+    g_free(addition->serial);
+    g_free(addition);
+}
+
+static void on_added_read(const GError *error, void *userdata)
+{
+    addition_finish(userdata, error);
+}
+
+static void on_added(const char *serial, const GError *error, void *userdata)
+{
+    Addition *addition = userdata;
+    Token *token = error ? NULL : manager_find_token(addition->manager, serial);
+    addition->serial = g_strdup(serial);
+    if (token)
+        token_refresh(token, on_added_read, addition);
+    else
+        addition_finish(addition, error);
+}
+
+void manager_add_google_kms(Manager *self, const char *key_ring, Secret *credentials,
+                            GCancellable *cancellable, TextDoneFunc done, void *userdata)
+{
+    Addition *addition = g_new0(Addition, 1);
+    *addition = (Addition){.manager = self, .done = done, .userdata = userdata};
+    google_kms_source_add(self->google_kms, key_ring, credentials, cancellable, on_added, addition);
+}
+
 void manager_remove_token(Manager *self, Token *token, DoneFunc done, void *userdata)
 {
     if (strcmp(token_kind(token), "softhsm2") == 0) {
         softhsm_delete_token(token_source(token), token_serial(token), done, userdata);
         return;
     }
-    g_autoptr(GError) error = g_error_new(
-        IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-        "Token %s is a %s token: it is removed by unplugging it; only SoftHSM2 tokens can be deleted here",
-        token_serial(token), token_kind(token));
+    if (strcmp(token_kind(token), "google-kms") == 0) {
+        google_kms_source_remove(token_source(token), token_serial(token), done, userdata);
+        return;
+    }
+    g_autoptr(GError) error = g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+                                          "Token %s is a %s token: it is removed by unplugging it; only "
+                                          "SoftHSM2 tokens can be deleted here, and "
+                                          "key rings of Google Cloud KMS be forgotten",
+                                          token_serial(token), token_kind(token));
     done(error, userdata);
 }
 

@@ -76,6 +76,14 @@ void manager_create_softhsm_token(Manager *manager, const char *label, Secret *s
  * again. */
 void manager_drain_token(Manager *manager, Token *token, bool on, GCancellable *cancellable, DoneFunc done,
                          void *userdata);
+/* One step of the walk to a key ring in Google Cloud, as google_kms_browse; |credentials| NULL: those of the
+ * machine. */
+void manager_browse_google_kms(Manager *manager, const char *parent, Secret *credentials,
+                               GCancellable *cancellable, TextDoneFunc done, void *userdata);
+/* |done| gets the new token's serial. */
+void manager_add_google_kms(Manager *manager, const char *key_ring, Secret *credentials,
+                            GCancellable *cancellable, TextDoneFunc done, void *userdata);
+/* SoftHSM2: with its keys. Google Cloud KMS: forgets the key ring. UNSUPPORTED otherwise. */
 void manager_remove_token(Manager *manager, Token *token, DoneFunc done, void *userdata);
 /* |purpose| "platform" or "yubico". */
 void manager_add_trust_anchor(Manager *manager, const char *purpose, const char *pem, DoneFunc done,

@@ -316,7 +316,7 @@ static void on_sender_gone(void *userdata)
 
 static void authorize(Call *call)
 {
-    g_autofree char *action = g_strdup_printf("org.pkiaas.iothsm.%s", call->method->action);
+    g_autofree char *action = g_strdup_printf("org.pkiaas.iothsm.%s", call->action);
     Bus *bus = call->bus;
     call->class->add_details(call);
     g_ptr_array_add(call->details, NULL);
@@ -353,6 +353,7 @@ static Call *call_new(Object *object, sd_bus_message *message)
     call->bus = object->bus;
     call->message = sd_bus_message_ref(message);
     call->method = method;
+    call->action = method->action;
     call->class = object->class;
     call->subject = object->class->ref(object->subject);
     call->cancellable = g_cancellable_new();
@@ -372,7 +373,7 @@ int call_handle(sd_bus_message *message, void *userdata, sd_bus_error *ret_error
     Call *call = call_new(object, message);
     if (call->method->read != NULL && !call->method->read(call, &error))
         call_fail(call, error);
-    else if (call->method->action != NULL)
+    else if (call->action != NULL)
         authorize(call);
     else
         call->method->act(call);

@@ -38,6 +38,7 @@ struct Call {
     const ObjectClass *class;
     void *subject; /* a reference: Manager, Token, Slot, Authority */
     GCancellable *cancellable;
+    const char *action; /* the method's, unless reading the arguments found that another is needed */
     GPtrArray *details; /* pairs for polkit */
     Arguments arguments;
     struct SenderWatch *watch;

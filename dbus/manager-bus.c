@@ -166,7 +166,7 @@ static bool read_create_softhsm_token(Call *call, GError **error)
     return true;
 }
 
-static void on_softhsm_token_created(const char *serial, const GError *error, void *userdata)
+static void on_token_created(const char *serial, const GError *error, void *userdata)
 {
     if (error != NULL) {
         call_fail(userdata, error);
@@ -179,7 +179,7 @@ static void on_softhsm_token_created(const char *serial, const GError *error, vo
 static void act_create_softhsm_token(Call *call)
 {
     manager_create_softhsm_token(call->subject, call->arguments.name, call->arguments.secrets[0],
-                                 call->arguments.secrets[1], on_softhsm_token_created, call);
+                                 call->arguments.secrets[1], on_token_created, call);
 }
 
 static Token *find_token(const Manager *manager, const char *path)
@@ -208,6 +208,9 @@ static bool read_remove_token(Call *call, GError **error)
         return false;
     }
     call->arguments.token = token_ref(token);
+    /* A key ring is forgotten here; its keys live on in Google Cloud. */
+    if (strcmp(token_kind(token), "google-kms") == 0)
+        call->action = "manage-tokens";
     call_add_detail(call, "token", token_serial(token));
     return true;
 }
@@ -215,6 +218,29 @@ static bool read_remove_token(Call *call, GError **error)
 static void act_remove_token(Call *call)
 {
     manager_remove_token(call->subject, call->arguments.token, call_done, call);
+}
+
+/* A place in Google Cloud, and whose credentials open it: those of the machine without the option. */
+static bool read_google_kms(Call *call, GError **error)
+{
+    const CallOption options[] = {{"credentials", 'h', &call->arguments.descriptors[0]}, {0}};
+    if (!call_read_name(call, "The name in Google Cloud", &call->arguments.name, error) ||
+        !call_read_options(call, options, error))
+        return false;
+    call_add_detail(call, "token", call->arguments.name);
+    return true;
+}
+
+static void act_browse_google_kms(Call *call)
+{
+    manager_browse_google_kms(call->subject, call->arguments.name, call->arguments.secrets[0],
+                              call->cancellable, call_text_done, call);
+}
+
+static void act_add_google_kms(Call *call)
+{
+    manager_add_google_kms(call->subject, call->arguments.name, call->arguments.secrets[0], call->cancellable,
+                           on_token_created, call);
 }
 
 static bool read_add_trust_anchor(Call *call, GError **error)
@@ -245,6 +271,8 @@ static const Method manager_methods[] = {
     {"ListTrustAnchors", NULL, NULL, act_list_trust_anchors},
     {"Reload", "reload", NULL, act_reload},
     {"CreateSoftHsmToken", "manage-tokens", read_create_softhsm_token, act_create_softhsm_token},
+    {"BrowseGoogleKms", "manage-tokens", read_google_kms, act_browse_google_kms},
+    {"AddGoogleKms", "manage-tokens", read_google_kms, act_add_google_kms},
     {"RemoveToken", "destroy", read_remove_token, act_remove_token},
     {"AddTrustAnchor", "configure", read_add_trust_anchor, act_add_trust_anchor},
     {0},
@@ -277,6 +305,10 @@ static const sd_bus_vtable manager_vtable[] = {
     SD_BUS_METHOD_WITH_NAMES("Reload", "", "", "", "", call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("CreateSoftHsmToken", "shh",
                              SD_BUS_PARAM(label) SD_BUS_PARAM(so_pin) SD_BUS_PARAM(pin), "o",
+                             SD_BUS_PARAM(token), call_handle, SECRET),
+    SD_BUS_METHOD_WITH_NAMES("BrowseGoogleKms", "sa{sv}", SD_BUS_PARAM(parent) SD_BUS_PARAM(options), "s",
+                             SD_BUS_PARAM(json), call_handle, SECRET),
+    SD_BUS_METHOD_WITH_NAMES("AddGoogleKms", "sa{sv}", SD_BUS_PARAM(key_ring) SD_BUS_PARAM(options), "o",
                              SD_BUS_PARAM(token), call_handle, SECRET),
     SD_BUS_METHOD_WITH_NAMES("RemoveToken", "o", SD_BUS_PARAM(token), "", "", call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("AddTrustAnchor", "ss", SD_BUS_PARAM(purpose) SD_BUS_PARAM(pem), "", "",

@@ -2,8 +2,9 @@
 
 /* One method call from a process of its own, possibly as another user: bus-caller [--uid=N] [--interactive]
  * ADDRESS DESTINATION PATH INTERFACE MEMBER [ARGUMENT...]. An argument is a string; "@/path" an object path,
- * "{}" empty options, "#0" or "#1" a boolean, "%TEXT" a descriptor of a sealed memfd with TEXT, "|" one of a
- * pipe that never delivers. Prints "ok" or "ERROR.NAME: text". */
+ * "{}" empty options, "{NAME=|}" an option that is such a pipe as below, "#0" or "#1" a boolean, "%TEXT" a
+ * descriptor of a sealed memfd with TEXT, "|" one of a pipe that never delivers. Prints "ok" or "ERROR.NAME:
+ * text". */
 
 #include <fcntl.h>
 #include <glib.h>
@@ -51,6 +52,10 @@ static int append(sd_bus_message *call, const char *argument)
         return sd_bus_message_append(call, "h", silent_pipe());
     if (strcmp(argument, "{}") == 0)
         return sd_bus_message_append(call, "a{sv}", 0);
+    if (argument[0] == '{' && g_str_has_suffix(argument, "=|}")) {
+        g_autofree char *name = g_strndup(argument + 1, strlen(argument) - strlen("{=|}"));
+        return sd_bus_message_append(call, "a{sv}", 1, name, "h", silent_pipe());
+    }
     return sd_bus_message_append(call, "s", argument);
 }
 

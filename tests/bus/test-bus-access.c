@@ -70,6 +70,18 @@ static const struct {
      {"New", "|", "|", NULL},
      "manage-tokens",
      "token=New;"},
+    {IOTHSM_PATH,
+     MANAGER_INTERFACE,
+     "BrowseGoogleKms",
+     {"projects/p", "{credentials=|}", NULL},
+     "manage-tokens",
+     "token=projects/p;"},
+    {IOTHSM_PATH,
+     MANAGER_INTERFACE,
+     "AddGoogleKms",
+     {"ring", "{credentials=|}", NULL},
+     "manage-tokens",
+     "token=ring;"},
     {IOTHSM_PATH, MANAGER_INTERFACE, "RemoveToken", {"@" TOKEN_PATH, NULL}, "destroy", "token=F1;"},
     {IOTHSM_PATH, MANAGER_INTERFACE, "AddTrustAnchor", {"platform", "pem", NULL}, "configure", ""},
     {TOKEN_PATH, TOKEN_INTERFACE, "SetPin", {"|", "#0", NULL}, "manage-secrets", "token=F1;"},
@@ -195,6 +207,10 @@ static void wrong_arguments_are_named(Fixture **fixture, gconstpointer data)
     says("PEM", fixture_refused(f, invalid, SLOT_PATH, SLOT_INTERFACE, "ImportCertificate", "s", ""));
     says("platform", fixture_refused(f, invalid, IOTHSM_PATH, MANAGER_INTERFACE, "AddTrustAnchor", "ss",
                                      "everything", "pem"));
+    says("credentials", fixture_refused(f, invalid, IOTHSM_PATH, MANAGER_INTERFACE, "BrowseGoogleKms",
+                                        "sa{sv}", "", 1, "token", "s", "ya29.x"));
+    says("credentials", fixture_refused(f, invalid, IOTHSM_PATH, MANAGER_INTERFACE, "AddGoogleKms", "sa{sv}",
+                                        "ring", 1, "credentials", "s", "{}"));
     says("", fixture_refused(f, ERROR_NAME("BadCertificate"), SLOT_PATH, SLOT_INTERFACE, "ImportCertificate",
                              "s", "pem"));
     says("", fixture_refused(f, ERROR_NAME("BadCertificate"), IOTHSM_PATH, MANAGER_INTERFACE,
@@ -222,6 +238,8 @@ static void long_texts_are_refused(Fixture **fixture, gconstpointer data)
                                    "GenerateKey", "ssa{sv}", name, "p256", 0));
     says("longer", fixture_refused(*fixture, ERROR_NAME("Invalid"), TOKEN_PATH, TOKEN_INTERFACE,
                                    "GenerateKey", "ssa{sv}", "", "p256", 1, "label", "s", name));
+    says("longer", fixture_refused(*fixture, ERROR_NAME("Invalid"), IOTHSM_PATH, MANAGER_INTERFACE,
+                                   "AddGoogleKms", "sa{sv}", name, 0));
     g_autofree char *label = g_strnfill(33, 'l');
     int pin = fixture_secret("1234");
     says("32", fixture_refused(*fixture, ERROR_NAME("Invalid"), IOTHSM_PATH, MANAGER_INTERFACE,

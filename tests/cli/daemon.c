@@ -10,7 +10,7 @@ static const char configuration[] = "[Platform]\n"
                                     "[Tokens]\n"
                                     "SoftHsm=no\n";
 
-static void start(Fixture *fixture, const char *const *tokens, const char *credentials)
+static void start(Fixture *fixture, const char *text, const char *const *tokens, const char *credentials)
 {
     /* Labels in any script. */
     const char *const environment[] = {
@@ -20,13 +20,22 @@ static void start(Fixture *fixture, const char *const *tokens, const char *crede
     for (; *tokens != NULL; tokens++)
         g_ptr_array_add(arguments, g_strdup_printf("--fake=fake:%s", *tokens));
     g_ptr_array_add(arguments, NULL);
-    fixture_start_daemon(fixture, NULL, configuration, (const char *const *)arguments->pdata, environment);
+    fixture_start_daemon(fixture, NULL, text, (const char *const *)arguments->pdata, environment);
 }
 
 Fixture *start_daemon(const char *const *tokens)
 {
     Fixture *fixture = fixture_new();
-    start(fixture, tokens, NULL);
+    start(fixture, configuration, tokens, NULL);
+    return fixture;
+}
+
+Fixture *start_daemon_with_google(const char *const *tokens, const char *url)
+{
+    g_autofree char *text = g_strdup_printf(
+        "%s[GoogleKms]\nKmsUrl=%s\nResourceManagerUrl=%s\nMetadataUrl=%s\n", configuration, url, url, url);
+    Fixture *fixture = fixture_new();
+    start(fixture, text, tokens, NULL);
     return fixture;
 }
 
@@ -35,7 +44,7 @@ void restart_daemon_with_key(Fixture *fixture, const char *const *tokens)
     g_autofree char *key =
         test_write(fixture_directory(fixture), "iothsm.key", "0123456789abcdef0123456789abcdef");
     fixture_stop_daemon(fixture);
-    start(fixture, tokens, fixture_directory(fixture));
+    start(fixture, configuration, tokens, fixture_directory(fixture));
 }
 
 Fixture *start_daemon_with_softhsm(void)

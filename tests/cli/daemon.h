@@ -12,6 +12,9 @@ Fixture *start_daemon(const char *const *tokens);
 /* Ends it and starts it again, with a sealing key for PINs. */
 void restart_daemon_with_key(Fixture *fixture, const char *const *tokens);
 
+/* With a Google Cloud at |url|, too. */
+Fixture *start_daemon_with_google(const char *const *tokens, const char *url);
+
 /* With SoftHSM2 instead of fakes, whose tokens lie in the state directory. */
 Fixture *start_daemon_with_softhsm(void);
 

@@ -6,6 +6,7 @@
 #include "daemon/openssl-cleanup.h"
 #include "tests/cli/daemon.h"
 #include "tests/cli/run.h"
+#include "tests/google-kms/test/google-cloud.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -80,7 +81,11 @@ static void drop_monitor(GPtrArray *examples)
 
 static void test_examples(void)
 {
-    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,pin=123456,piv=1");
+    g_autofree char *world = test_directory();
+    g_autoptr(GoogleCloud) cloud =
+        google_cloud_start(world, (const char *const[]){"--key=root=EC_SIGN_P256_SHA256", NULL});
+    g_autoptr(Fixture) fixture = start_daemon_with_google(
+        (const char *const[]){"serial=F1,pin=123456,piv=1", NULL}, google_cloud_url(cloud));
     const char *directory = fixture_directory(fixture);
     g_autofree char *template_file = write_template(fixture);
     g_autoptr(X509) anchor = test_ca("Anchor", test_key("rsa2048"));
