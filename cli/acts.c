@@ -301,3 +301,14 @@ bool act_confirm(Client *client, bool yes, const char *question, GError **error)
     g_set_error_literal(error, CLI_ERROR, CLI_ERROR_FAILED, "Nothing was changed");
     return false;
 }
+
+bool act_check_kind(const InventoryToken *token, const char *kind, const char *other, GError **error)
+{
+    const char *own = property_text(token->properties, "kind");
+    if (g_str_equal(own, kind))
+        return true;
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+                "Token %s is a %s token, not one of kind %s; 'iothsmctl %s' is for others",
+                property_text(token->properties, "serial"), own, kind, other);
+    return false;
+}

@@ -70,8 +70,8 @@ extern const Verb verb_status, verb_list, verb_show, verb_template, verb_provisi
     verb_import_key, verb_self_sign, verb_csr, verb_import_cert, verb_cert, verb_attest, verb_clear,
     verb_drain, verb_pin_set, verb_pin_change, verb_pin_unblock, verb_pin_forget, verb_management_key_set,
     verb_management_key_change, verb_management_key_protect, verb_management_key_forget, verb_softhsm_create,
-    verb_softhsm_delete, verb_trust_add, verb_trust_show, verb_link, verb_reload, verb_monitor, verb_metrics,
-    verb_complete;
+    verb_softhsm_delete, verb_kms_browse, verb_kms_add, verb_kms_remove, verb_trust_add, verb_trust_show,
+    verb_link, verb_reload, verb_monitor, verb_metrics, verb_complete;
 
 /* All of them; NULL ends the list. */
 extern const Verb *const cli_verbs[];

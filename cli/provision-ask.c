@@ -90,6 +90,20 @@ static bool choose_slot(Plan *plan, GPtrArray *unfinished, GError **error)
     return false;
 }
 
+static bool set_no_slot(const InventoryToken *token, GError **error)
+{
+    const char *serial = property_text(token->properties, "serial");
+    if (g_str_equal(property_text(token->properties, "kind"), "google-kms"))
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
+                    "Key ring %s has no key without a certificate; keys are made in Google Cloud, for the "
+                    "purpose \"asymmetric sign\", and seen here after 'iothsmctl reload'",
+                    serial);
+    else
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
+                    "Token %s has no free slot; 'iothsmctl clear' makes room, and destroys a key", serial);
+    return false;
+}
+
 bool plan_ask_slot(Plan *plan, GError **error)
 {
     g_autoptr(GPtrArray) unfinished = key_only_slots(plan->token);
@@ -107,12 +121,8 @@ bool plan_ask_slot(Plan *plan, GError **error)
     }
     for (guint i = 0; i < n_free; i++)
         g_ptr_array_add(titles, g_strdup_printf("slot %s: free", json_array_get_string_element(names, i)));
-    if (titles->len == 0) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
-                    "Token %s has no free slot; 'iothsmctl clear' makes room, and destroys a key",
-                    property_text(plan->token->properties, "serial"));
-        return false;
-    }
+    if (titles->len == 0)
+        return set_no_slot(plan->token, error);
     g_ptr_array_add(titles, NULL);
     int choice = prompt_choice("Which slot?", (const char *const *)titles->pdata, 0);
     if (choice < 0)

@@ -30,7 +30,7 @@ _iothsmctl_options()
     import-key) echo $passphrase $key ;;
     self-sign|csr) echo $sign --output= ;;
     cert|attest|metrics) echo --output= ;;
-    clear|"softhsm delete") echo --yes ;;
+    clear|"softhsm delete"|"kms remove") echo --yes ;;
     drain) echo --undo ;;
     "pin set") echo $pin --persist --memory-only --factory ;;
     "pin change") echo $pin $new ;;
@@ -38,6 +38,8 @@ _iothsmctl_options()
     "management-key set") echo --key-file= --key-fd= --persist --memory-only ;;
     "management-key change") echo --key-file= --key-fd= --new-key-file= --new-key-fd= --algorithm= --persist --memory-only ;;
     "management-key protect") echo --key-file= --key-fd= --algorithm= ;;
+    "kms browse") echo --credentials= ;;
+    "kms add") echo --credentials= --yes ;;
     "softhsm create") echo $pin --so-pin-file= --so-pin-fd= ;;
     "trust add") echo --for= ;;
     esac
@@ -52,28 +54,46 @@ _iothsmctl_arguments()
     "show 1") iothsmctl complete places 2>/dev/null | cut -f1 ;;
     "generate 1"|"import-key 1") iothsmctl complete free 2>/dev/null | cut -f1 ;;
     "self-sign 1"|"csr 1"|"import-cert 1"|"cert 1"|"attest 1"|"clear 1") iothsmctl complete slots 2>/dev/null | cut -f1 ;;
-    "pin set 1"|"pin change 1"|"pin unblock 1"|"pin forget 1"|"softhsm delete 1"|"management-key set 1"|"management-key change 1"|\
+    "pin set 1"|"pin change 1"|"pin unblock 1"|"pin forget 1"|"softhsm delete 1"|"kms remove 1"|"management-key set 1"|"management-key change 1"|\
     "management-key protect 1"|"management-key forget 1"|"drain 1")
         iothsmctl complete tokens 2>/dev/null | cut -f1 ;;
     "template 1"|"import-key 2"|"self-sign 2"|"csr 2"|"import-cert 2"|"trust add 1") echo @files ;;
     esac
 }
 
+# Those of the words $1 that begin with $2, without what readline has already taken for words of their own.
+_iothsmctl_offer()
+{
+    local before=${2%"${2##*:}"}
+    mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")
+    [[ $COMP_WORDBREAKS == *:* ]] && COMPREPLY=("${COMPREPLY[@]#"$before"}")
+}
+
 _iothsmctl()
 {
     local verbs="status list show link monitor metrics provision template generate import-key self-sign csr import-cert cert
-                 attest clear drain pin management-key softhsm trust reload"
-    local cur=${COMP_WORDS[COMP_CWORD]} option="" verb="" arguments=0 i word choices
+                 attest clear drain pin management-key softhsm kms trust reload"
+    local words=() cur last option="" verb="" arguments=0 i word choices
     COMPREPLY=()
 
+    # bash splits words at colons, which names in Google Cloud have.
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        if ((i > 0)) && [[ ${COMP_WORDS[i]} == :* || ${words[-1]} == *: ]]; then
+            words[-1]+=${COMP_WORDS[i]}
+        else
+            words+=("${COMP_WORDS[i]}")
+        fi
+    done
+    last=$((${#words[@]} - 1)) cur=${words[-1]}
+
     if [[ $cur == "=" ]]; then
-        option=${COMP_WORDS[COMP_CWORD-1]} cur=""
-    elif ((COMP_CWORD > 1)) && [[ ${COMP_WORDS[COMP_CWORD-1]} == "=" ]]; then
-        option=${COMP_WORDS[COMP_CWORD-2]}
+        option=${words[last-1]} cur=""
+    elif ((last > 1)) && [[ ${words[last-1]} == "=" ]]; then
+        option=${words[last-2]}
     fi
     if [[ -n $option ]]; then
         if choices=$(_iothsmctl_values "$option"); then
-            mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$cur")
+            _iothsmctl_offer "$choices" "$cur"
         else
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -81,13 +101,13 @@ _iothsmctl()
         return
     fi
 
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        word=${COMP_WORDS[i]}
+    for ((i = 1; i < last; i++)); do
+        word=${words[i]}
         if [[ $word == "=" ]]; then
             ((i++))
         elif [[ $word != -* && -z $verb ]]; then
             verb=$word
-        elif [[ $word != -* && $verb =~ ^(pin|management-key|softhsm|trust)$ ]]; then
+        elif [[ $word != -* && $verb =~ ^(pin|management-key|softhsm|kms|trust)$ ]]; then
             verb="$verb $word"
         elif [[ $word != -* ]]; then
             ((arguments++))
@@ -105,6 +125,7 @@ _iothsmctl()
     pin) choices="set change unblock forget" ;;
     management-key) choices="set change protect forget" ;;
     softhsm) choices="create delete" ;;
+    kms) choices="browse add remove" ;;
     trust) choices="add show" ;;
     *) choices=$(_iothsmctl_arguments "$verb" $((arguments + 1))) ;;
     esac
@@ -112,7 +133,7 @@ _iothsmctl()
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     else
-        mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$cur")
+        _iothsmctl_offer "$choices" "$cur"
     fi
 }
 

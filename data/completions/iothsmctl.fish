@@ -3,7 +3,7 @@
 # all.
 
 set -l verbs status list show link monitor metrics provision template generate import-key self-sign csr import-cert cert \
-    attest clear drain pin management-key softhsm trust reload
+    attest clear drain pin management-key softhsm kms trust reload
 
 function __iothsmctl_verb --description 'Is this the verb, with its second word where it has one?'
     set -l words
@@ -55,6 +55,7 @@ complete -c iothsmctl -n $first -a drain -d 'Let a token finish its work and tak
 complete -c iothsmctl -n $first -a pin -d 'Give, change, unblock or forget a PIN'
 complete -c iothsmctl -n $first -a management-key -d 'Give, change, protect or forget a management key'
 complete -c iothsmctl -n $first -a softhsm -d 'Create or delete a token in software'
+complete -c iothsmctl -n $first -a kms -d 'Use key rings of Google Cloud KMS'
 complete -c iothsmctl -n $first -a trust -d 'Add or show trusted certificates'
 complete -c iothsmctl -n $first -a reload -d 'Read the configuration and look for tokens again'
 complete -c iothsmctl -n '__iothsmctl_verb pin; and not __fish_seen_subcommand_from set change unblock forget' \
@@ -62,6 +63,7 @@ complete -c iothsmctl -n '__iothsmctl_verb pin; and not __fish_seen_subcommand_f
 complete -c iothsmctl -n '__iothsmctl_verb management-key; and not __fish_seen_subcommand_from set change protect forget' \
     -a 'set change protect forget'
 complete -c iothsmctl -n '__iothsmctl_verb softhsm; and not __fish_seen_subcommand_from create delete' -a 'create delete'
+complete -c iothsmctl -n '__iothsmctl_verb kms; and not __fish_seen_subcommand_from browse add remove' -a 'browse add remove'
 complete -c iothsmctl -n '__iothsmctl_verb trust; and not __fish_seen_subcommand_from add show' -a 'add show'
 
 complete -c iothsmctl -n '__iothsmctl_verb show' -a '(__iothsmctl_names places)'
@@ -71,7 +73,7 @@ end
 for verb in self-sign csr import-cert cert attest clear
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -a '(__iothsmctl_names slots)'
 end
-for verb in 'pin set' 'pin change' 'pin unblock' 'pin forget' 'softhsm delete' 'management-key set' 'management-key change' \
+for verb in 'pin set' 'pin change' 'pin unblock' 'pin forget' 'softhsm delete' 'kms remove' 'management-key set' 'management-key change' \
         'management-key protect' 'management-key forget' drain
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -a '(__iothsmctl_names tokens)'
 end
@@ -101,7 +103,7 @@ for verb in self-sign csr cert attest provision
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -s o -l output -r -F -d 'Write the PEM to a file'
 end
 complete -c iothsmctl -n '__iothsmctl_verb metrics' -s o -l output -r -F -d 'Replace a file'
-for verb in clear provision 'softhsm delete'
+for verb in clear provision 'softhsm delete' 'kms add' 'kms remove'
     complete -c iothsmctl -n "__iothsmctl_verb $verb" -s y -l yes -d 'Do not ask whether it is meant'
 end
 complete -c iothsmctl -n '__iothsmctl_verb drain' -l undo -d 'Let it work again'
@@ -138,4 +140,7 @@ complete -c iothsmctl -n '__iothsmctl_verb pin unblock' -l puk-file -r -F -d 'Fi
 complete -c iothsmctl -n '__iothsmctl_verb pin unblock' -l puk-fd -x -d 'Descriptor with the PUK'
 complete -c iothsmctl -n '__iothsmctl_verb softhsm create' -l so-pin-file -r -F -d 'File with the PIN of the security officer'
 complete -c iothsmctl -n '__iothsmctl_verb softhsm create' -l so-pin-fd -x -d 'Descriptor with it'
+for verb in 'kms browse' 'kms add'
+    complete -c iothsmctl -n "__iothsmctl_verb $verb" -l credentials -r -F -d 'Key file of a service account'
+end
 complete -c iothsmctl -n '__iothsmctl_verb trust add' -l for -x -a 'platform yubico' -d 'What it is trusted for'

@@ -61,7 +61,7 @@ def verbs():
     status, text, _ = run(IOTHSMCTL, "--help")
     assert status == 0
     section = text.split("Verbs\n", 1)[1].split("\n\n", 1)[0]
-    names = [re.match(r"  ([a-z-]+(?: [a-z]+)?)(?: [A-Z]|\s{2,}|$)", line).group(1) for line in section.splitlines()]
+    names = [re.match(r"  ([a-z-]+(?: [a-z]+)?)(?: [A-Z[]|\s{2,}|$)", line).group(1) for line in section.splitlines()]
     assert "status" in names and "pin set" in names and len(names) > 20, names
     return names
 
@@ -129,11 +129,13 @@ def bash_completes_verbs_options_and_values():
         complete_line iothsmctl softhsm delete --y
         complete_line iothsmctl --json = short pin set --mem
         complete_line iothsmctl show ""
+        iothsmctl() { echo home:europe:ring; }
+        complete_line iothsmctl kms remove home : eu
     """
     status, text, complaints = run("bash", "-uc", script, environment={
         "IOTHSMCTL": IOTHSMCTL, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nonexistent/bus"})
     assert status == 0 and not complaints, complaints
-    assert text.splitlines() == ["status", "unblock", "p256", "--yes", "--memory-only", ""], text
+    assert text.splitlines() == ["status", "unblock", "p256", "--yes", "--memory-only", "", "europe:ring"], text
 
 
 @holds
