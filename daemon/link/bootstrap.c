@@ -14,8 +14,6 @@
 #include "daemon/link/wire.h"
 
 #define PATH "/api/public/getiotconnectiondata"
-/* RFC 6585; libsoup has no name for it. */
-#define TOO_MANY_REQUESTS 429
 #define TIMEOUT_SECONDS 30
 /* What an opaque text of the platform's may be long at most. */
 #define TEXT_MAX 4096
@@ -166,7 +164,7 @@ static char *status_sentence(const Bootstrap *self, guint status, JsonObject *an
     const char *said = answer ? wire_text(answer, "message") : NULL;
     if (said && *said)
         return https_one_line(said);
-    return g_strdup_printf("%s answered with %u %s%s", self->host, status, soup_status_get_phrase(status),
+    return g_strdup_printf("%s answered with %u %s%s", self->host, status, https_status_phrase(status),
                            SOUP_STATUS_IS_REDIRECTION(status) ? "; redirects are not followed" : "");
 }
 
@@ -179,7 +177,7 @@ static void on_answer(guint status, JsonObject *answer, const GError *error, voi
         return;
     }
     g_autofree char *sentence = status_sentence(self, status, answer);
-    if (status == TOO_MANY_REQUESTS || SOUP_STATUS_IS_SERVER_ERROR(status)) {
+    if (status == HTTPS_TOO_MANY_REQUESTS || SOUP_STATUS_IS_SERVER_ERROR(status)) {
         finish(self, BOOTSTRAP_FAILED, NULL, sentence);
         return;
     }

@@ -100,6 +100,11 @@ static const char *certificate_complaint(GTlsCertificateFlags flags)
            "iothsmd.conf)";
 }
 
+const char *https_status_phrase(guint status)
+{
+    return status == HTTPS_TOO_MANY_REQUESTS ? "Too Many Requests" : soup_status_get_phrase(status);
+}
+
 char *https_describe_failure(SoupMessage *message, const GError *error)
 {
     GUri *uri = soup_message_get_uri(message);
@@ -112,7 +117,7 @@ char *https_describe_failure(SoupMessage *message, const GError *error)
     guint status = soup_message_get_status(message);
     if (error->domain == SOUP_WEBSOCKET_ERROR && status != SOUP_STATUS_NONE) {
         return g_strdup_printf("%s answered the WebSocket handshake with %u %s%s", host, status,
-                               soup_status_get_phrase(status),
+                               https_status_phrase(status),
                                SOUP_STATUS_IS_REDIRECTION(status) ? "; redirects are not followed" : "");
     }
     return g_strdup_printf("No connection to %s: %s", host, error->message);

@@ -40,6 +40,11 @@ typedef void (*HttpsDoneFunc)(guint status, JsonObject *answer, const GError *er
 void https_post(SoupSession *session, const char *url, GBytes *body, guint timeout_seconds,
                 GCancellable *cancellable, HttpsDoneFunc done, void *userdata);
 
+/* RFC 6585; libsoup has no name for it. */
+#define HTTPS_TOO_MANY_REQUESTS 429
+/* "Forbidden" for 403. */
+const char *https_status_phrase(guint status);
+
 /* One sentence about why |message| to |message|'s host failed, with the TLS reason spelled out. Transfer
  * full. */
 char *https_describe_failure(SoupMessage *message, const GError *error);

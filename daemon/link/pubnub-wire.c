@@ -144,7 +144,7 @@ char *pubnub_describe_status(guint status, const char *text, gsize size)
     g_autoptr(JsonObject) object = json_object_parse(text, size, NULL);
     const char *said = object ? wire_text(object, "message") : NULL;
     g_autofree char *words = https_one_line(said);
-    return g_strdup_printf("%u %s%s%s", status, soup_status_get_phrase(status), *words ? ": " : "", words);
+    return g_strdup_printf("%u %s%s%s", status, https_status_phrase(status), *words ? ": " : "", words);
 }
 
 PubnubVerdict pubnub_read_verdict(guint status, const char *text, gsize size, char **ret_reason)

@@ -548,11 +548,10 @@ static void pubnub_unsubscribe(Transport *transport, const char *channel)
     Subscription *subscription = g_hash_table_lookup(self->subscriptions, channel);
     if (!subscription)
         return;
-    if (subscription->open)
-        leave(self, channel);
     g_hash_table_remove(self->subscriptions, channel);
     pubnub_posts_leave(self->posts, channel);
     if (is_receiving(self)) {
+        leave(self, channel);
         g_clear_pointer(&self->poll, pubnub_call_cancel);
         continue_soon(self, self->times.gather_ms);
     }

@@ -189,6 +189,26 @@ static void test_large_answer(void)
     scene_assert_works(scene, CA);
 }
 
+/* It cuts the connection over it, without a word about why. */
+static void test_cut_over_large_answer(void)
+{
+    g_autoptr(Scene) scene = scene_new("--message-size=60000");
+    scene_start(scene, NULL, NULL);
+    scene_token(scene, "Home");
+    g_autofree char *ca_file = scene_root(scene, CA, "Home/01", "p256");
+    g_autoptr(GRand) dice = g_rand_new_with_seed(1);
+    g_autoptr(GString) data = g_string_new(NULL);
+    while (data->len < 80000)
+        g_string_append_c(data, (char)g_rand_int_range(dice, 'a', 'z' + 1));
+    g_autofree char *request = g_strdup_printf("{\"options\":{\"data\":\"%s\"}}", data->str);
+    g_autofree char *file = scene_write(scene, "large.json", request);
+    scene_assert_works(scene, CA);
+    scene_assert_refused(scene, "The result is too large for the link",
+                         "--ca=$1 --signtype=cms --json=$2 --reuse-offer --ttl=60 --timeout=60", CA, file,
+                         NULL);
+    scene_assert_works(scene, CA);
+}
+
 /* A CRL that the platform does not take is a refusal in the platform's words. */
 static void test_upload_refused(void)
 {
@@ -223,6 +243,7 @@ int main(int argc, char **argv)
     g_test_add_func("/link/believes/no-root-of-the-system", test_system_roots);
     g_test_add_func("/link/takes/no-more-than-InflatedSize", test_inflated_size);
     g_test_add_func("/link/sends/a-short-answer-where-the-result-is-too-large", test_large_answer);
+    g_test_add_func("/link/does-not-send-for-ever/what-the-platform-closes-over", test_cut_over_large_answer);
     g_test_add_func("/link/says/when-a-CRL-is-not-taken", test_upload_refused);
     return g_test_run();
 }

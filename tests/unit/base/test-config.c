@@ -20,6 +20,8 @@ static void an_empty_file_gives_the_documented_defaults(void)
     g_assert_cmpstr(config->platform_url, ==, "https://pkiaas.io");
     g_assert_cmpstr(config->verification_ca, ==, "/var/lib/iothsm/trust/pkiaas.io.pem");
     g_assert_null(config->tls_ca);
+    g_assert_cmpint(config->transport, ==, TRANSPORT_CHOICE_AUTO);
+    g_assert_cmpstr(config->pubnub_origin, ==, "https://ps.pndsn.com");
     g_assert_cmpint(config->signer_purpose, ==, SIGNER_PURPOSE_SMIMESIGN);
     g_assert_true(config->softhsm);
     g_assert_cmpuint(g_strv_length(config->pkcs11_modules), ==, 0);
@@ -34,7 +36,8 @@ static void every_key_has_an_effect(void)
 {
     static const char text[] =
         "[Platform]\nUrl=http://127.0.0.1:8080/\nTlsCa=/a/tls.pem\nVerificationCa=/a/v.pem\n"
-        "SignerPurpose=any\nShortSerial=original\n[Tokens]\nSoftHsm=no\n"
+        "Transport=pubnub\nPubNubOrigin=https://ps.example/"
+        "\nSignerPurpose=any\nShortSerial=original\n[Tokens]\nSoftHsm=no\n"
         "SoftHsmModule=/a/s.so\nPkcs11Modules=/a/b.so; /c/d.so\n[Limits]\nQueueLength=7\n"
         "DefaultTtl=9\nMessageSize=1M\nInflatedSize=2M\n[Crl]\nForm=rfc5280\n"
         "[Journal]\nReplayWindow=12h\n[GoogleKms]\nKmsUrl=https://kms.example.com/\n"
@@ -45,6 +48,8 @@ static void every_key_has_an_effect(void)
     g_assert_cmpstr(config->platform_url, ==, "http://127.0.0.1:8080");
     g_assert_cmpstr(config->tls_ca, ==, "/a/tls.pem");
     g_assert_cmpstr(config->verification_ca, ==, "/a/v.pem");
+    g_assert_cmpint(config->transport, ==, TRANSPORT_CHOICE_PUBNUB);
+    g_assert_cmpstr(config->pubnub_origin, ==, "https://ps.example");
     g_assert_cmpint(config->signer_purpose, ==, SIGNER_PURPOSE_ANY);
     g_assert_cmpint(config->short_serial, ==, SHORT_SERIAL_ORIGINAL);
     g_assert_false(config->softhsm);
@@ -70,6 +75,9 @@ static void a_value_that_cannot_be_meant_is_an_error_that_names_it(void)
         "[Platform]\nUrl=https://user@pkiaas.io\n",
         "[Platform]\nTlsCa=relative.pem\n",
         "[Platform]\nSignerPurpose=all\n",
+        "[Platform]\nTransport=pigeon\n",
+        "[Platform]\nPubNubOrigin=http://ps.pndsn.com\n",
+        "[Platform]\nPubNubOrigin=\n",
         "[Tokens]\nSoftHsm=maybe\n",
         "[Tokens]\nPkcs11Modules=/a;b\n",
         "[Limits]\nQueueLength=0\n",

@@ -6,11 +6,11 @@
 #include "daemon/error.h"
 #include "daemon/link/websocket.h"
 #include "tests/support/support.h"
+#include "tests/unit/link/heard.h"
 #include "tests/unit/link/websocket-server.h"
 
 #define PROTOCOL "pkiaas.iothsm.v1"
 #define UUID "0b9c2c1e-5b1e-4f7e-9a53-7d1f0a2b3c4d"
-#define PATIENCE 20
 #define MESSAGE_SIZE (1024 * 1024)
 
 static const WebsocketTimes FAST = {
@@ -26,67 +26,16 @@ static const WebsocketTimes FAST = {
     .slower_ms = 200,
 };
 
-/* What the transport said, in order, one word each: "state:connected" "subscribed:c1" "lost"
- * "refused:c1:token" "message:c1:5" "published" "too-large" "dropped" "left". */
 typedef struct Scene {
     WebsocketServer *server;
     Transport *transport;
-    GPtrArray *heard; /* char * */
-    char *words;      /* the last state's message */
-    gint64 next_attempt;
+    Heard *heard;
 } Scene;
-
-static void hear(Scene *scene, const char *format, ...) G_GNUC_PRINTF(2, 3);
-static void hear(Scene *scene, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    g_ptr_array_add(scene->heard, g_strdup_vprintf(format, arguments));
-    va_end(arguments);
-}
-
-static void on_state(Transport *transport, TransportState state, const char *message, gint64 next_attempt,
-                     void *userdata)
-{
-    static const char *const names[] = {"idle", "connecting", "connected", "backing-off", "offline"};
-    Scene *scene = userdata;
-    hear(scene, "state:%s", names[state]);
-    g_free(scene->words);
-    scene->words = g_strdup(message);
-    scene->next_attempt = next_attempt;
-}
-
-static void on_subscribed(Transport *transport, const char *channel, bool missed, void *userdata)
-{
-    hear(userdata, "subscribed:%s%s", channel, missed ? ":missed" : "");
-}
-
-static void on_refused(Transport *transport, const char *channel, TransportRefusal refusal,
-                       const char *reason, void *userdata)
-{
-    hear(userdata, "refused:%s:%s", channel, refusal == TRANSPORT_REFUSED_TOKEN ? "token" : "other");
-}
-
-static void on_lost(Transport *transport, const char *reason, void *userdata)
-{
-    hear(userdata, "lost");
-}
-
-static void on_message(Transport *transport, TransportMessage *message, void *userdata)
-{
-    hear(userdata, "message:%s:%s", message->channel, message->id);
-}
-
-static void on_published(TransportOutcome outcome, const char *reason, void *userdata)
-{
-    static const char *const names[] = {"published", "too-large", "dropped", "left"};
-    hear(userdata, "%s", names[outcome]);
-}
 
 static Transport *transport_to(Scene *scene, const char *url, const WebsocketTimes *times,
                                guint64 message_size)
 {
-    const TransportEvents events = {on_state, on_subscribed, on_refused, on_lost, on_message, scene};
+    const TransportEvents events = heard_events(scene->heard);
     g_autoptr(GError) error = NULL;
     Transport *transport =
         websocket_transport_new_with_times(url, NULL, UUID, message_size, times, &events, &error);
@@ -97,7 +46,7 @@ static Transport *transport_to(Scene *scene, const char *url, const WebsocketTim
 /* |server| may be NULL: then |url| is somebody else's. */
 static void open_scene(Scene *scene, WebsocketServer *server, const char *url, const WebsocketTimes *times)
 {
-    *scene = (Scene){.server = server, .heard = g_ptr_array_new_with_free_func(g_free)};
+    *scene = (Scene){.server = server, .heard = heard_new()};
     scene->transport = transport_to(scene, url ? url : server->url, times, MESSAGE_SIZE);
 }
 
@@ -105,50 +54,19 @@ static void close_scene(Scene *scene)
 {
     if (scene->transport)
         scene->transport->class->free(scene->transport);
-    g_ptr_array_unref(scene->heard);
-    g_free(scene->words);
+    heard_free(scene->heard);
     if (scene->server)
         websocket_server_free(scene->server);
 }
 
-static guint times_heard(const Scene *scene, const char *what)
+static guint times_heard(const Scene *scene, const char *word)
 {
-    guint times = 0;
-    for (guint i = 0; i < scene->heard->len; i++)
-        times += g_str_equal(g_ptr_array_index(scene->heard, i), what);
-    return times;
+    return heard_times(scene->heard, word);
 }
 
-typedef struct Expectation {
-    const Scene *scene;
-    const char *what;
-    guint times;
-} Expectation;
-
-static bool is_heard(void *userdata)
+static void wait_heard(const Scene *scene, const char *word, guint times)
 {
-    const Expectation *expectation = userdata;
-    return times_heard(expectation->scene, expectation->what) >= expectation->times;
-}
-
-static void wait_heard(const Scene *scene, const char *what, guint times)
-{
-    Expectation expectation = {scene, what, times};
-    test_wait_for(is_heard, &expectation, PATIENCE);
-}
-
-static gboolean on_passed(void *flag)
-{
-    *(bool *)flag = true;
-    return G_SOURCE_REMOVE;
-}
-
-/* Time itself is what these tests are about. */
-static void let_pass(guint milliseconds)
-{
-    bool passed = false;
-    g_timeout_add(milliseconds, on_passed, &passed);
-    test_wait(&passed, PATIENCE);
+    heard_wait(scene->heard, word, times);
 }
 
 static void subscribe(Scene *scene, const char *channel)
@@ -159,7 +77,8 @@ static void subscribe(Scene *scene, const char *channel)
 static void publish(Scene *scene, const char *channel, const char *envelope, gint64 expires)
 {
     g_autoptr(GBytes) bytes = g_bytes_new(envelope, strlen(envelope));
-    scene->transport->class->publish(scene->transport, channel, bytes, expires, on_published, scene);
+    scene->transport->class->publish(scene->transport, channel, bytes, expires, heard_published,
+                                     scene->heard);
 }
 
 static void connect_channel(Scene *scene, const char *channel)
@@ -218,7 +137,7 @@ static void a_server_without_our_subprotocol_is_left_with_1002(void)
     g_assert_cmpuint(scene.server->peer_close_code, ==, SOUP_WEBSOCKET_CLOSE_PROTOCOL_ERROR);
     g_assert_cmpuint(scene.server->frames->len, ==, 0);
     wait_heard(&scene, "state:backing-off", 1);
-    g_assert_nonnull(strstr(scene.words, PROTOCOL));
+    g_assert_nonnull(strstr(scene.heard->message, PROTOCOL));
     close_scene(&scene);
 }
 
@@ -233,8 +152,8 @@ static void refused_handshakes_are_told_in_words(void)
         open_scene(&scene, websocket_server_new_refusing(cases[i].status), NULL, &FAST);
         subscribe(&scene, "c1");
         wait_heard(&scene, "state:backing-off", 1);
-        g_assert_nonnull(strstr(scene.words, cases[i].words));
-        g_assert_cmpint(scene.next_attempt, >, 0);
+        g_assert_nonnull(strstr(scene.heard->message, cases[i].words));
+        g_assert_cmpint(scene.heard->next_attempt, >, 0);
         close_scene(&scene);
     }
 }
@@ -383,7 +302,7 @@ static void silence_is_found_by_our_own_timer(void)
     gint64 since = g_get_monotonic_time();
     wait_heard(&scene, "lost", 1);
     g_assert_cmpint(g_get_monotonic_time() - since, >=, 300 * 1000);
-    g_assert_nonnull(strstr(scene.words, "silent"));
+    g_assert_nonnull(strstr(scene.heard->message, "silent"));
     close_scene(&scene);
     raw_peer_stop(&peer);
 }
@@ -395,7 +314,7 @@ static void pongs_keep_a_quiet_connection(void)
     times.silence_ms = 3500; /* a ping every one or two seconds */
     open_scene(&scene, websocket_server_new(PROTOCOL), NULL, &times);
     connect_channel(&scene, "c1");
-    let_pass(5000);
+    heard_let_pass(5000);
     g_assert_cmpuint(times_heard(&scene, "lost"), ==, 0);
     close_scene(&scene);
 }
@@ -408,7 +327,7 @@ static void a_close_with_1008_wants_new_tokens_first(void)
     soup_websocket_connection_close(scene.server->connection, 1008, "who are you");
     wait_heard(&scene, "refused:c1:token", 1);
     wait_heard(&scene, "state:idle", 1);
-    g_assert_nonnull(strstr(scene.words, "who are you"));
+    g_assert_nonnull(strstr(scene.heard->message, "who are you"));
     g_assert_cmpuint(scene.server->accepted, ==, 1);
     subscribe(&scene, "c1"); /* with a new token */
     wait_heard(&scene, "subscribed:c1", 2);
@@ -506,9 +425,9 @@ static void messages_keep_their_order_also_when_one_is_large(void)
             i % 5 == 0 ? large : "");
     wait_heard(&scene, "message:c1:39", 1);
     guint next = 0;
-    for (guint i = 0; i < scene.heard->len; i++) {
+    for (guint i = 0; i < scene.heard->words->len; i++) {
         g_autofree char *expected = g_strdup_printf("message:c1:%u", next);
-        next += g_str_equal(g_ptr_array_index(scene.heard, i), expected);
+        next += g_str_equal(g_ptr_array_index(scene.heard->words, i), expected);
     }
     g_assert_cmpuint(next, ==, 40);
     close_scene(&scene);
@@ -600,7 +519,7 @@ static void an_expired_offer_is_dropped_at_the_reconnect(void)
     server->welcomes = false;
     g_io_stream_close(soup_websocket_connection_get_io_stream(server->connection), NULL, NULL);
     websocket_server_frame(server, 2, "hello");
-    let_pass(600);
+    heard_let_pass(600);
     websocket_server_say(server, "{'op':'welcome','platform':'p','channels':[{'id':'c1','ok':true}]}");
     wait_heard(&scene, "dropped", 1);
     g_assert_cmpuint(server->frames->len, ==, 3);
@@ -681,6 +600,55 @@ static void what_is_larger_than_a_message_may_be_is_not_sent(void)
     close_scene(&scene);
 }
 
+static void publish_large(Scene *scene, gsize size)
+{
+    g_autofree char *filler = g_strnfill(size, 'x');
+    g_autofree char *envelope = g_strdup_printf("{\"a\":\"%s\"}", filler);
+    publish(scene, "c1", envelope, G_MAXINT64);
+}
+
+/* The platform takes less than we would send: it says so with 1009, and the next connection does without. */
+static void what_the_platform_closes_over_is_not_sent_again(void)
+{
+    Scene scene;
+    open_scene(&scene, websocket_server_new(PROTOCOL), NULL, &FAST);
+    connect_channel(&scene, "c1");
+    scene.server->confirms = false;
+    publish(&scene, "c1", "{\"small\":1}", G_MAXINT64);
+    publish_large(&scene, 20 * 1024);
+    websocket_server_frame(scene.server, 2, "publish");
+    scene.server->confirms = true;
+    soup_websocket_connection_close(scene.server->connection, SOUP_WEBSOCKET_CLOSE_TOO_BIG, NULL);
+    wait_heard(&scene, "too-large", 1);
+    wait_heard(&scene, "published", 1);
+    publish_large(&scene, 20 * 1024); /* now it is known */
+    wait_heard(&scene, "too-large", 2);
+    g_assert_cmpuint(scene.server->accepted, ==, 2);
+    close_scene(&scene);
+}
+
+/* It only cuts the connection, each time it gets that frame. */
+static void what_ends_the_connection_three_times_is_not_sent_again(void)
+{
+    Scene scene;
+    open_scene(&scene, websocket_server_new(PROTOCOL), NULL, &FAST);
+    connect_channel(&scene, "c1");
+    scene.server->confirms = false;
+    publish_large(&scene, 200 * 1024);
+    publish(&scene, "c1", "{\"small\":1}", G_MAXINT64);
+    for (guint i = 0; i < 3; i++) {
+        websocket_server_frame(scene.server, 3 * i + 2, "publish");
+        g_io_stream_close(soup_websocket_connection_get_io_stream(scene.server->connection), NULL, NULL);
+        g_assert_cmpuint(times_heard(&scene, "too-large"), ==, 0);
+        if (i == 2)
+            scene.server->confirms = true;
+        websocket_server_wait_accepted(scene.server, i + 2);
+    }
+    wait_heard(&scene, "too-large", 1);
+    wait_heard(&scene, "published", 1);
+    close_scene(&scene);
+}
+
 static void publications_are_told_when_their_channel_goes(void)
 {
     Scene scene;
@@ -729,6 +697,8 @@ int main(int argc, char **argv)
     TEST(bad_token_keeps_the_answer_for_the_next_token);
     TEST(a_welcome_can_refuse_one_channel);
     TEST(what_is_larger_than_a_message_may_be_is_not_sent);
+    TEST(what_the_platform_closes_over_is_not_sent_again);
+    TEST(what_ends_the_connection_three_times_is_not_sent_again);
     TEST(publications_are_told_when_their_channel_goes);
     return g_test_run();
 }

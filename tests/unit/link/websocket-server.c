@@ -55,6 +55,7 @@ static void on_accepted(SoupServer *server, SoupServerMessage *message, const ch
     WebsocketServer *self = userdata;
     g_set_object(&self->connection, connection);
     self->accepted++;
+    soup_websocket_connection_set_max_incoming_payload_size(connection, 4 * 1024 * 1024);
     g_signal_connect(connection, "message", G_CALLBACK(on_message), self);
     g_signal_connect(connection, "closed", G_CALLBACK(on_closed), self);
 }
