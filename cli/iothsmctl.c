@@ -3,6 +3,7 @@
 /* iothsmctl: one verb a run. Reads the options, finds the verb, runs it, and turns what became of it into
  * text or JSON and an exit status. */
 
+#include "cli/card-users.h"
 #include "cli/cli.h"
 #include "iothsm-build.h"
 #include <langinfo.h>
@@ -338,6 +339,16 @@ static void report_json(Output *output, const GError *error)
     output_flush(output, NULL);
 }
 
+/* The service can't see who has the card; whoever calls it may. */
+static void print_hint(const GError *error)
+{
+    g_autofree char *hint =
+        g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_HELD) ? card_users_hint("/proc") : NULL;
+    g_autofree char *printable = hint ? output_printable(hint) : NULL;
+    if (printable)
+        fprintf(stderr, "%s\n", printable);
+}
+
 /* Wrong use is said on stderr in any case: whoever wrote the command reads that, not what the program got. */
 static int report(int argc, char **argv, Output *output, const GError *error)
 {
@@ -346,6 +357,7 @@ static int report(int argc, char **argv, Output *output, const GError *error)
     if (json == JSON_OFF || usage) {
         g_autofree char *message = output_printable(error->message);
         fprintf(stderr, PROGRAM ": %s\n", message);
+        print_hint(error);
     }
     if (json != JSON_OFF) {
         g_autoptr(Output) only = output_new(json, false, false);

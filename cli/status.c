@@ -3,6 +3,7 @@
 /* `status`: where everything stands, in a few lines for somebody who sees it for the first time, and what to
  * do next. */
 
+#include "cli/card-users.h"
 #include "cli/cli.h"
 #include "cli/inventory.h"
 #include <string.h>
@@ -132,6 +133,23 @@ static void warn_about_authorities(Output *output, const Inventory *inventory, g
     }
 }
 
+static void warn_about_troubles(Output *output, const Inventory *inventory, guint *count)
+{
+    JsonNode *node = json_object_get_member(inventory->manager, "troubles");
+    JsonArray *troubles = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+    guint n = troubles ? json_array_get_length(troubles) : 0;
+    for (guint i = 0; i < n; i++)
+        warn(output, count, "%s", json_array_get_string_element(troubles, i));
+    bool held = n > 0;
+    for (guint i = 0; i < inventory->tokens->len && !held; i++) {
+        const InventoryToken *token = g_ptr_array_index(inventory->tokens, i);
+        held = g_str_equal(property_text(token->properties, "state"), "held");
+    }
+    g_autofree char *hint = held ? card_users_hint("/proc") : NULL;
+    if (hint)
+        warn(output, count, "%s", hint);
+}
+
 static void print_warnings(Output *output, const Inventory *inventory)
 {
     guint count = 0;
@@ -147,6 +165,7 @@ static void print_warnings(Output *output, const Inventory *inventory)
         warn(output, &count,
              "PINs are kept in memory only and are asked for again after a restart: "
              "the service has no sealing key");
+    warn_about_troubles(output, inventory, &count);
     warn_about_authorities(output, inventory, &count);
 }
 

@@ -215,6 +215,7 @@ static const Key keys[] = {
      0, 0},
     {"Platform", "SignerPurpose", "smimesign or any", parse_signer_purpose, FIELD(signer_purpose), 0, 0},
     {"Platform", "ShortSerial", "hex or original", parse_short_serial, FIELD(short_serial), 0, 0},
+    {"Tokens", "YubiKey", "yes or no", parse_bool, FIELD(yubikey), 0, 0},
     {"Tokens", "SoftHsm", "yes or no", parse_bool, FIELD(softhsm), 0, 0},
     {"Tokens", "SoftHsmModule", "an absolute path", parse_path, FIELD(softhsm_module), 0, 0},
     {"Tokens", "Pkcs11Modules", "absolute paths with ';' between", parse_paths, FIELD(pkcs11_modules), 0, 0},
@@ -299,6 +300,7 @@ static Config *config_defaults(const char *state_directory)
     config->platform_url = g_strdup("https://pkiaas.io");
     config->verification_ca = g_build_filename(state_directory, "trust", "pkiaas.io.pem", NULL);
     config->pubnub_origin = g_strdup("https://ps.pndsn.com");
+    config->yubikey = true;
     config->softhsm = true;
     config->pkcs11_modules = g_new0(char *, 1);
     config->queue_length = 1024;

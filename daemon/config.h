@@ -29,6 +29,7 @@ typedef struct Config {
     SignerPurpose signer_purpose;
     ShortSerial short_serial;
     /* [Tokens] */
+    bool yubikey;
     bool softhsm;
     char *softhsm_module; /* resolved to a path; NULL where none is installed */
     GStrv pkcs11_modules;

@@ -159,6 +159,7 @@ JsonObject *describe(const Manager *manager)
 {
     JsonObject *object = json_object_new();
     const Link *link = manager_link(manager);
+    g_auto(GStrv) troubles = manager_troubles(manager);
     GPtrArray *tokens = manager_tokens(manager);
     GPtrArray *authorities = authority_set_all(manager_authorities(manager));
     JsonArray *token_array = json_array_sized_new(tokens->len);
@@ -175,6 +176,7 @@ JsonObject *describe(const Manager *manager)
     set_count(object, "signatures", manager_signatures(manager));
     set_count(object, "denied", manager_denied(manager));
     json_object_set_boolean_member(object, "pinsSealed", manager_can_persist_pins(manager));
+    set_list(object, "troubles", (const char *const *)troubles);
     for (guint i = 0; i < tokens->len; i++)
         json_array_add_object_element(token_array, describe_token(manager, g_ptr_array_index(tokens, i)));
     json_object_set_array_member(object, "tokens", token_array);

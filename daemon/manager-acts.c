@@ -59,7 +59,8 @@ static gboolean reload_idle(gpointer userdata)
 /* Modules are loaded once: a change there needs a restart, and says so. */
 static void warn_about_restart(const Config *before, const Config *after)
 {
-    if (before->softhsm != after->softhsm || g_strcmp0(before->softhsm_module, after->softhsm_module) != 0 ||
+    if (before->yubikey != after->yubikey || before->softhsm != after->softhsm ||
+        g_strcmp0(before->softhsm_module, after->softhsm_module) != 0 ||
         !g_strv_equal((const char *const *)before->pkcs11_modules,
                       (const char *const *)after->pkcs11_modules) ||
         g_strcmp0(before->google_kms_url, after->google_kms_url) != 0 ||

@@ -22,6 +22,10 @@ struct Manager {
     Source *softhsm;          /* one of them, or NULL */
     Source *google_kms;       /* one of them */
     GPtrArray *tokens;        /* Token, by serial */
+    Source *yubikeys;         /* one of the sources, or NULL */
+    struct Hotplug *hotplug;  /* or NULL */
+    GTree *troubles;          /* "source: place" → what the matter is there */
+    bool leaving;             /* nothing new is taken in */
     GHashTable *refused_pins; /* serials of tokens whose refusal of a PIN was logged */
     GHashTable *touch_asked;  /* serials of tokens whose wait for a touch was told */
     AuthoritySet *authorities;

@@ -9,6 +9,8 @@
 #include "daemon/notify.h"
 #include "daemon/token/google-kms.h"
 #include "daemon/token/pkcs11.h"
+#include "daemon/token/yubikey-source.h"
+#include "udev/hotplug.h"
 #include <string.h>
 
 static void emit_event(Manager *self, const char *id, const LogField *fields)
@@ -177,6 +179,10 @@ static void on_token_started(const GError *error, void *userdata)
 static void on_appeared(Source *source, Backend *backend, const char *serial, void *userdata)
 {
     Manager *self = userdata;
+    if (self->leaving) {
+        backend->class->free(backend);
+        return;
+    }
     if (manager_find_token(self, serial)) {
         log_warning("Token %s was found a second time, through %s; the first way to it is kept", serial,
                     source->class->name);
@@ -219,11 +225,57 @@ static void on_gone(Source *source, const char *serial, void *userdata)
     manager_emit_changed(self);
 }
 
+/* Told when it begins; that it is over shows in the token that appears, or in the device that is gone. */
+static void on_trouble(Source *source, const char *place, const char *sentence, void *userdata)
+{
+    Manager *self = userdata;
+    g_autofree char *key = g_strdup_printf("%s: %s", source->class->name, place);
+    if (g_strcmp0(g_tree_lookup(self->troubles, key), *sentence ? sentence : NULL) == 0)
+        return;
+    if (*sentence) {
+        log_event(LOG_WARNING, MESSAGE_TOKEN_UNUSABLE, LOG_FIELDS({"IOTHSM_PLACE", place}), "%s", sentence);
+        emit_event(self, "trouble", LOG_FIELDS({"place", place}, {"message", sentence}));
+        g_tree_insert(self->troubles, g_steal_pointer(&key), g_strdup(sentence));
+    } else {
+        g_tree_remove(self->troubles, key);
+    }
+    manager_emit_changed(self);
+}
+
 static void on_source_started(const GError *error, void *userdata)
 {
     if (error)
         log_error("%s", error->message);
     settle_one(userdata);
+}
+
+/* --- USB --------------------------------------------------------------------------------------------- */
+
+static void on_plugged(const HotplugDevice *device, void *userdata)
+{
+    Manager *self = userdata;
+    log_info("A %s was plugged in at %s", device->model, device->devpath);
+    yubikey_source_usb_plugged(self->yubikeys, device->devpath, device->model, device->ccid, device->bus,
+                               device->number);
+}
+
+static void on_unplugged(const HotplugDevice *device, void *userdata)
+{
+    Manager *self = userdata;
+    log_info("The %s at %s was pulled out", device->model, device->devpath);
+    yubikey_source_usb_unplugged(self->yubikeys, device->devpath);
+}
+
+/* Without udev everything but a few hints works: PC/SC says what is there. */
+static void listen_to_udev(Manager *self)
+{
+    const HotplugEvents events = {on_plugged, on_unplugged, self};
+    g_autoptr(GError) error = NULL;
+    self->hotplug = hotplug_new(&events, &error);
+    if (self->hotplug)
+        hotplug_start(self->hotplug);
+    else
+        log_notice("%s; keys without a smart card interface are not noticed", error->message);
 }
 
 /* --- link -------------------------------------------------------------------------------------------- */
@@ -264,6 +316,11 @@ static void free_source(void *source)
     ((Source *)source)->class->free(source);
 }
 
+static int by_name(gconstpointer one, gconstpointer other, gpointer userdata)
+{
+    return strcmp(one, other);
+}
+
 static void free_config(void *config)
 {
     config_free(config);
@@ -285,6 +342,10 @@ static bool open_state(Manager *self, const ManagerOptions *options, GError **er
 static void add_configured_sources(Manager *self)
 {
     const Config *config = manager_config(self);
+    if (config->yubikey) {
+        self->yubikeys = yubikey_source_new();
+        manager_add_source(self, self->yubikeys);
+    }
     if (config->softhsm && config->softhsm_module) {
         self->softhsm = pkcs11_source_new(config->softhsm_module, true);
         manager_add_source(self, self->softhsm);
@@ -315,6 +376,7 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     self->configs = g_ptr_array_new_with_free_func(free_config);
     self->sources = g_ptr_array_new_with_free_func(free_source);
     self->tokens = g_ptr_array_new();
+    self->troubles = g_tree_new_full(by_name, NULL, g_free, g_free);
     self->refused_pins = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->touch_asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
@@ -340,6 +402,8 @@ void manager_free(Manager *self)
     if (!self)
         return;
     memset(&self->events, 0, sizeof self->events);
+    self->leaving = true;
+    hotplug_free(self->hotplug);
     while (self->tokens->len > 0) {
         Token *token = g_ptr_array_steal_index(self->tokens, self->tokens->len - 1);
         token_close_and_join(token);
@@ -349,6 +413,7 @@ void manager_free(Manager *self)
     authority_set_free(self->authorities);
     g_ptr_array_unref(self->sources);
     g_ptr_array_unref(self->tokens);
+    g_tree_unref(self->troubles);
     g_hash_table_unref(self->refused_pins);
     g_hash_table_unref(self->touch_asked);
     worker_close_and_join(self->files);
@@ -376,7 +441,7 @@ void manager_set_events(Manager *self, const ManagerEvents *events)
 
 void manager_start(Manager *self, DoneFunc settled, void *userdata)
 {
-    static const SourceEvents template = {.appeared = on_appeared, .gone = on_gone};
+    static const SourceEvents template = {.appeared = on_appeared, .gone = on_gone, .trouble = on_trouble};
     SourceEvents events = template;
     events.userdata = self;
     self->settled = settled;
@@ -386,6 +451,8 @@ void manager_start(Manager *self, DoneFunc settled, void *userdata)
         Source *source = g_ptr_array_index(self->sources, i);
         source->class->start(source, &events, on_source_started, self);
     }
+    if (self->yubikeys)
+        listen_to_udev(self);
     if (self->sources->len == 0) {
         self->settling = 1;
         settle_one(self);
@@ -427,6 +494,19 @@ guint64 manager_signatures(const Manager *self)
 guint64 manager_denied(const Manager *self)
 {
     return self->denied;
+}
+
+static gboolean add_trouble(gpointer key, gpointer sentence, gpointer builder)
+{
+    g_strv_builder_add(builder, sentence);
+    return FALSE;
+}
+
+GStrv manager_troubles(const Manager *self)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    g_tree_foreach(self->troubles, add_trouble, builder);
+    return g_strv_builder_end(builder);
 }
 
 bool manager_can_persist_pins(const Manager *self)

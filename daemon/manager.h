@@ -62,6 +62,8 @@ GPtrArray *manager_tokens(const Manager *manager); /* Token, transfer none, orde
 guint64 manager_signatures(const Manager *manager);
 guint64 manager_denied(const Manager *manager);
 bool manager_can_persist_pins(const Manager *manager);
+/* Sentences on what could be a token and can't be used, and what to do. Transfer full. */
+GStrv manager_troubles(const Manager *manager);
 /* "1 token ready, connected as https://pkiaas.io (2 authorities)": systemd's STATUS=. Transfer full. */
 char *manager_status_text(const Manager *manager);
 /* OpenMetrics text. Transfer full. */

@@ -24,6 +24,7 @@ typedef struct ManagerObject {
     uint64_t signatures;
     uint64_t denied;
     int pins_sealed;
+    char **troubles;
 } ManagerObject;
 
 static void manager_read(Object *object)
@@ -42,6 +43,7 @@ static void manager_read(Object *object)
     self->signatures = manager_signatures(manager);
     self->denied = manager_denied(manager);
     self->pins_sealed = manager_can_persist_pins(manager);
+    self->troubles = manager_troubles(manager);
 }
 
 static void *manager_ref(void *manager)
@@ -297,6 +299,7 @@ static const sd_bus_vtable manager_vtable[] = {
     PROPERTY("Signatures", "t", signatures, CHANGES),
     PROPERTY("Denied", "t", denied, CHANGES),
     PROPERTY("PinsSealed", "b", pins_sealed, CHANGES),
+    PROPERTY("Troubles", "as", troubles, CHANGES),
     SD_BUS_METHOD_WITH_NAMES("Describe", "", "", "s", SD_BUS_PARAM(json), call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("Metrics", "", "", "s", SD_BUS_PARAM(text), call_handle, PLAIN),
     SD_BUS_METHOD_WITH_NAMES("DescribeTemplate", "s", SD_BUS_PARAM(pem), "s", SD_BUS_PARAM(json), call_handle,

@@ -14,6 +14,9 @@ typedef struct SourceEvents {
     void (*appeared)(Source *source, Backend *backend, const char *serial, void *userdata);
     /* It is gone; the manager closes its worker and then frees the backend. */
     void (*gone)(Source *source, const char *serial, void *userdata);
+    /* What is at |place| ("reader …", "USB port …") could be a token and can't be used: |sentence| says why
+     * and what to do; "" when that is over. */
+    void (*trouble)(Source *source, const char *place, const char *sentence, void *userdata);
     void *userdata;
 } SourceEvents;
 

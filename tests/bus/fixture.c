@@ -465,10 +465,12 @@ GStrv fixture_objects(Fixture *fixture, const char *interface)
 static char **daemon_environment(Fixture *fixture, const char *const *pairs)
 {
     g_autofree char *notify = g_build_filename(fixture->directory, "notify", NULL);
+    g_autofree char *no_pcscd = g_build_filename(fixture->directory, "no-pcscd", NULL);
     char **environment = g_environ_setenv(g_get_environ(), "NOTIFY_SOCKET", notify, TRUE);
     for (; pairs != NULL && pairs[0] != NULL; pairs += 2)
         environment = g_environ_setenv(environment, pairs[0], pairs[1], TRUE);
-    return environment;
+    /* The machine's own cards are none of the test's business. */
+    return g_environ_setenv(environment, "PCSCLITE_CSOCK_NAME", no_pcscd, FALSE);
 }
 
 void fixture_start_daemon(Fixture *fixture, const char *program, const char *config,

@@ -22,7 +22,7 @@ forbid "the link knows nothing of the bus and of people" 'systemd/sd-bus|"(dbus|
 forbid "a transport never sees a key or a decrypted message" 'openssl|"daemon/(ca|token|secret|pin-store)|link/(envelope|channel|sealing|opening|journal)' \
     daemon/link/transport.h daemon/link/transport.c daemon/link/websocket*.c daemon/link/frame.[ch] daemon/link/outbox.[ch] daemon/link/backoff.[ch]
 forbid "only daemon.c starts the bus" '"(dbus|polkit)/' $(ls daemon/*.[ch] daemon/*/*.[ch] | grep -v '^daemon/daemon.c$')
-forbid "only the manager knows where tokens come from" '"daemon/token/(pkcs11|fake|yubikey|google)' daemon/link daemon/ca dbus polkit cli $(ls daemon/*.[ch] | grep -vE 'daemon/manager(-acts)?\.c')
+forbid "only the manager knows where tokens come from" '"daemon/token/(pkcs11|fake|yubikey|readers|usb-keys|google)' daemon/link daemon/ca dbus polkit cli $(ls daemon/*.[ch] | grep -vE 'daemon/manager(-acts)?\.c')
 forbid "udev knows nobody" '"(daemon|dbus|polkit|cli)/' udev
 forbid "only the manager knows udev" '"udev/' $(ls daemon/*.[ch] daemon/*/*.[ch] dbus/*.[ch] | grep -v '^daemon/manager.c$')
 forbid "polkit knows the bus only" '"daemon/' polkit

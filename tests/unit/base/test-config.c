@@ -23,6 +23,7 @@ static void an_empty_file_gives_the_documented_defaults(void)
     g_assert_cmpint(config->transport, ==, TRANSPORT_CHOICE_AUTO);
     g_assert_cmpstr(config->pubnub_origin, ==, "https://ps.pndsn.com");
     g_assert_cmpint(config->signer_purpose, ==, SIGNER_PURPOSE_SMIMESIGN);
+    g_assert_true(config->yubikey);
     g_assert_true(config->softhsm);
     g_assert_cmpuint(g_strv_length(config->pkcs11_modules), ==, 0);
     g_assert_cmpuint(config->queue_length, ==, 1024);
@@ -37,7 +38,7 @@ static void every_key_has_an_effect(void)
     static const char text[] =
         "[Platform]\nUrl=http://127.0.0.1:8080/\nTlsCa=/a/tls.pem\nVerificationCa=/a/v.pem\n"
         "Transport=pubnub\nPubNubOrigin=https://ps.example/"
-        "\nSignerPurpose=any\nShortSerial=original\n[Tokens]\nSoftHsm=no\n"
+        "\nSignerPurpose=any\nShortSerial=original\n[Tokens]\nYubiKey=no\nSoftHsm=no\n"
         "SoftHsmModule=/a/s.so\nPkcs11Modules=/a/b.so; /c/d.so\n[Limits]\nQueueLength=7\n"
         "DefaultTtl=9\nMessageSize=1M\nInflatedSize=2M\n[Crl]\nForm=rfc5280\n"
         "[Journal]\nReplayWindow=12h\n[GoogleKms]\nKmsUrl=https://kms.example.com/\n"
@@ -52,6 +53,7 @@ static void every_key_has_an_effect(void)
     g_assert_cmpstr(config->pubnub_origin, ==, "https://ps.example");
     g_assert_cmpint(config->signer_purpose, ==, SIGNER_PURPOSE_ANY);
     g_assert_cmpint(config->short_serial, ==, SHORT_SERIAL_ORIGINAL);
+    g_assert_false(config->yubikey);
     g_assert_false(config->softhsm);
     g_assert_cmpstr(config->softhsm_module, ==, "/a/s.so");
     g_assert_cmpstr(config->pkcs11_modules[1], ==, "/c/d.so");
@@ -79,6 +81,7 @@ static void a_value_that_cannot_be_meant_is_an_error_that_names_it(void)
         "[Platform]\nPubNubOrigin=http://ps.pndsn.com\n",
         "[Platform]\nPubNubOrigin=\n",
         "[Tokens]\nSoftHsm=maybe\n",
+        "[Tokens]\nYubiKey=2\n",
         "[Tokens]\nPkcs11Modules=/a;b\n",
         "[Limits]\nQueueLength=0\n",
         "[Limits]\nQueueLength=-1\n",

@@ -133,7 +133,7 @@ Agent *agent_new(ScriptedPlatform *platform, const char *tokens)
     open_link(agent);
     agent->source = fake_source_new(tokens, &error);
     g_assert_no_error(error);
-    const SourceEvents sources = {on_appeared, on_gone, agent};
+    const SourceEvents sources = {.appeared = on_appeared, .gone = on_gone, .userdata = agent};
     agent->source->class->start(agent->source, &sources, on_started, NULL);
     return agent;
 }

@@ -75,7 +75,7 @@ Fixture *fixture_new_in(Source *source, const char *directory, bool sealing_key)
     g_assert_no_error(error);
     fixture->source = source;
     g_auto(Ending) started = {0};
-    const SourceEvents events = {on_appeared, on_gone, fixture};
+    const SourceEvents events = {.appeared = on_appeared, .gone = on_gone, .userdata = fixture};
     source->class->start(source, &events, ending_done, &started);
     g_assert_false(started.done);
     ending_ok(&started);

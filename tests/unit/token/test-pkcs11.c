@@ -101,7 +101,7 @@ static void test_broken_module_is_an_error_in_words(void)
     g_autofree char *directory = test_directory();
     g_autofree char *file = test_write(directory, "module.so", "no library");
     Source *source = pkcs11_source_new(file, false);
-    const SourceEvents events = {NULL, NULL, NULL};
+    const SourceEvents events = {0};
     g_auto(Ending) started = {0};
     source->class->start(source, &events, ending_done, &started);
     ending_fails(&started, IOTHSM_ERROR_FAILED);
