@@ -205,9 +205,7 @@ static bool run_forget(Cli *cli, char **arguments, GError **error)
         token ? client_invoke(cli->client, token->path, BUS_TOKEN, "ForgetManagementKey", error, "") : NULL;
     if (!reply)
         return false;
-    cli_done(cli, describe(token),
-             "The management key of token %s is not on disk any more; the service has it until the token is "
-             "pulled out",
+    cli_done(cli, describe(token), "The service has forgotten the management key of token %s",
              property_text(token->properties, "serial"));
     return true;
 }

@@ -85,11 +85,16 @@ typedef struct ManagementKeyChange {
                               |current| is tried and used from now on */
     const char *algorithm; /* "3des" "aes128" "aes192" "aes256", or NULL: as the token has it */
     bool protect;          /* keep the replacement on the token, readable with the PIN */
+    bool unasked;          /* nobody is there: |current| alone is not tried where that takes a touch */
 } ManagementKeyChange;
 
 typedef struct BackendClass {
     const char *kind; /* "softhsm2" "pkcs11" "yubikey" "google-kms" "fake" */
     guint threads;    /* how many calls may run at once; 0: as many as there are processors */
+
+    /* The name by which the token lists the slot that |spelling| means; NULL: it means none. On any thread.
+     * May be NULL: its slots have one name each. */
+    const char *(*slot_name)(const char *spelling);
 
     void (*free)(Backend *backend);
 
@@ -118,6 +123,8 @@ typedef struct BackendClass {
 
     /* May be NULL: the token has no management key. MANAGEMENT_KEY_WRONG where |current| is refused. */
     bool (*set_management_key)(Backend *backend, const ManagementKeyChange *change, GError **error);
+    /* Forgets the one that a person gave. There where set_management_key is. */
+    void (*forget_management_key)(Backend *backend);
     /* The certificate by which the token vouches that |slot|'s key was made inside it, then that of the key
      * which signed it: X509, owned. UNSUPPORTED where the key was imported or the token can't. May be NULL.
      */

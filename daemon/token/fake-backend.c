@@ -310,6 +310,13 @@ static bool fake_set_management_key(Backend *backend, const ManagementKeyChange 
     return fake_leave(token, true);
 }
 
+static void fake_forget_management_key(Backend *backend)
+{
+    FakeToken *token = fake_of(backend)->token;
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
+    g_clear_pointer(&token->management_key_given, secret_unref);
+}
+
 static const BackendClass fake_class = {
     .kind = "fake",
     .free = fake_free,
@@ -334,6 +341,7 @@ Backend *fake_backend_new(FakeToken *token)
     backend->class.threads = token->threads;
     if (token->piv) {
         backend->class.set_management_key = fake_set_management_key;
+        backend->class.forget_management_key = fake_forget_management_key;
         backend->class.attest = fake_attest;
     }
     backend->token = fake_token_ref(token);

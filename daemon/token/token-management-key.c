@@ -91,7 +91,7 @@ bool act_present_management_key(Act *act, const TokenInfo *info)
     bool wanted = g_strcmp0(info->management_key, "missing") == 0;
     g_autoptr(GError) error = NULL;
     g_autoptr(Secret) key = wanted && backend_is_piv(backend) ? load(act, &error) : NULL;
-    const ManagementKeyChange use = {.current = key};
+    const ManagementKeyChange use = {.current = key, .unasked = true};
     bool presented = key != NULL;
     if (key && !backend->class->set_management_key(backend, &use, &error) &&
         g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_MANAGEMENT_KEY_WRONG)) {
@@ -149,13 +149,18 @@ static bool run_change(Act *act, GCancellable *cancelled, GError **error)
     g_autoptr(Secret) replacement = act->other ? decode(act->other, act->algorithm, error) : NULL;
     if (act->other && !replacement)
         return false;
-    const ManagementKeyChange change = {current, replacement, act->algorithm, act->protect};
+    const ManagementKeyChange change = {
+        .current = current, .replacement = replacement, .algorithm = act->algorithm, .protect = act->protect};
     return has_management_key(act, error) && backend->class->set_management_key(backend, &change, error) &&
            take_new(act, replacement, error);
 }
 
+/* From the disk and from memory: what the driver has is of no use any more, whatever the disk says. */
 static bool run_forget(Act *act, GCancellable *cancelled, GError **error)
 {
+    Backend *backend = act->driver->backend;
+    if (backend->class->forget_management_key)
+        backend->class->forget_management_key(backend);
     return forget(act, error);
 }
 

@@ -242,6 +242,17 @@ static bool prove_factory(YubiKey *yubikey, const Kind *kind, bool *ret_proved, 
     return true;
 }
 
+/* The card does not tell a finger that did not come from a key that is the wrong one. The key stays: asking
+ * for it again would not help who was just not at the desk. */
+static bool set_untouched(const YubiKey *yubikey, GError **error)
+{
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOUCH_TIMEOUT,
+                "%s was not touched in time for its management key, or has another one now; touch it when it "
+                "blinks, or give the key with: iothsmctl management-key set",
+                card_name(yubikey->card));
+    return false;
+}
+
 static bool prove_known(YubiKey *yubikey, const Kind *kind, bool *ret_proved, GError **error)
 {
     bool protected = false;
@@ -250,11 +261,15 @@ static bool prove_known(YubiKey *yubikey, const Kind *kind, bool *ret_proved, GE
         return false;
     if (*ret_proved)
         return true;
+    if (yubikey->management && kind->wants_touch)
+        return set_untouched(yubikey, error);
     g_clear_pointer(&yubikey->management, secret_unref);
     if (kind->is_default != 1 && !is_protected(yubikey, &protected, error))
         return false;
     if (protected && !prove_protected(yubikey, kind, ret_proved, error))
         return false;
+    if (protected && !*ret_proved && kind->wants_touch)
+        return set_untouched(yubikey, error);
     return *ret_proved || prove_factory(yubikey, kind, ret_proved, error);
 }
 
@@ -430,7 +445,9 @@ static bool change_work(YubiKey *yubikey, void *data, GError **error)
     /* Without the PIN a key can't be kept: that is to fail before anything else happens. */
     if (wanted->protect && !yubikey_ensure_pin(yubikey, error))
         return false;
-    if (!prove_current(yubikey, &kind, wanted->current, error))
+    bool untried = wanted->unasked && kind.wants_touch && !change->replacement;
+    if (untried ? !check_key_size(yubikey, kind.algorithm, wanted->current, error)
+                : !prove_current(yubikey, &kind, wanted->current, error))
         return false;
     yubikey->is_factory = -1;
     if (!change->replacement) {
@@ -453,4 +470,9 @@ bool yubikey_set_management_key(Backend *backend, const ManagementKeyChange *cha
     bool done = yubikey_run(yubikey, change_work, &work, error);
     secret_unref(work.replacement);
     return done;
+}
+
+void yubikey_forget_management_key(Backend *backend)
+{
+    g_clear_pointer(&((YubiKey *)backend)->management, secret_unref);
 }

@@ -58,6 +58,7 @@ bool yubikey_ensure_pin(YubiKey *yubikey, GError **error);
 
 /* yubikey-management-key.c */
 bool yubikey_set_management_key(Backend *backend, const ManagementKeyChange *change, GError **error);
+void yubikey_forget_management_key(Backend *backend);
 /* In a transaction: proves the management key. MANAGEMENT_KEY_REQUIRED where none is known. */
 bool yubikey_manage(YubiKey *yubikey, GError **error);
 /* In a transaction: "factory" "set" "missing" "protected"; NULL with |error|. */

@@ -27,33 +27,31 @@ bool yubikey_run_reading(YubiKey *yubikey, YubiKeyWork work, void *data, GError 
     return false;
 }
 
-static void yubikey_drop(YubiKey *yubikey)
+static gpointer close_card(gpointer card)
 {
-    yubikey_forget_key(yubikey, NULL);
-    g_hash_table_unref(yubikey->keys);
-    card_free(yubikey->card);
-    secret_unref(yubikey->pin);
-    secret_unref(yubikey->refused);
-    secret_unref(yubikey->management);
-    g_free(yubikey);
-}
-
-static gpointer drop_aside(gpointer yubikey)
-{
-    yubikey_drop(yubikey);
+    card_free(card);
     return NULL;
 }
 
 /* pcscd lets go of a card only when the command that runs on it has ended, another program's, too: that is
- * nothing for the main thread to wait for. */
+ * nothing for the main thread to wait for. The rest is done here: nobody waits for that thread, and secrets
+ * and keys must not outlive the OpenSSL that wipes them. */
 static void yubikey_free(Backend *backend)
 {
-    g_thread_unref(g_thread_new("yubikey-close", drop_aside, backend));
+    YubiKey *yubikey = (YubiKey *)backend;
+    yubikey_forget_key(yubikey, NULL);
+    g_hash_table_unref(yubikey->keys);
+    secret_unref(yubikey->pin);
+    secret_unref(yubikey->refused);
+    secret_unref(yubikey->management);
+    g_thread_unref(g_thread_new("yubikey-close", close_card, yubikey->card));
+    g_free(yubikey);
 }
 
 static const BackendClass yubikey_class = {
     .kind = "yubikey",
     .threads = 1,
+    .slot_name = yubikey_slot_name,
     .free = yubikey_free,
     .probe = yubikey_probe,
     .login = yubikey_login,
@@ -62,6 +60,7 @@ static const BackendClass yubikey_class = {
     .unblock_pin = yubikey_unblock_pin,
     .take_refused = yubikey_take_refused,
     .set_management_key = yubikey_set_management_key,
+    .forget_management_key = yubikey_forget_management_key,
     .generate_key = yubikey_generate_key,
     .import_key = yubikey_import_key,
     .write_certificate = yubikey_write_certificate,

@@ -274,6 +274,7 @@ static void test_management_key(void)
     assert_member("F1", "managementKeyState", "protected");
     g_autoptr(Run) forgotten = run_iothsmctl("management-key forget F1", NULL);
     assert_run(forgotten, 0);
+    assert_says(forgotten, "has forgotten the management key of token F1");
 }
 
 static void test_management_key_typed_and_kept(void)

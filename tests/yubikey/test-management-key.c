@@ -15,7 +15,8 @@ static bool change(Scene *scene, const char *current, const char *replacement, c
 {
     g_autoptr(Secret) one = current ? secret_of_hex(current) : NULL;
     g_autoptr(Secret) other = replacement ? secret_of_hex(replacement) : NULL;
-    ManagementKeyChange wanted = {one, other, algorithm, protect};
+    const ManagementKeyChange wanted = {
+        .current = one, .replacement = other, .algorithm = algorithm, .protect = protect};
     return scene->backend->class->set_management_key(scene->backend, &wanted, error);
 }
 
@@ -102,6 +103,16 @@ static void a_key_of_ones_own_is_used_once_given(void)
     }
 }
 
+static void a_forgotten_key_is_used_no_more(void)
+{
+    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    must_change(scene, NULL, OTHER_24, NULL, false);
+    assert_manages(scene);
+    scene->backend->class->forget_management_key(scene->backend);
+    assert_state(scene, "missing");
+    assert_manages_not(scene, IOTHSM_ERROR_MANAGEMENT_KEY_REQUIRED);
+}
+
 static void a_wrong_or_impossible_key_is_refused(void)
 {
     g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
@@ -179,6 +190,39 @@ static void a_touch_that_the_key_wanted_it_still_wants(void)
     g_assert_cmpint(scene->touches_ended, ==, 3);
 }
 
+static gpointer refuse_touch(gpointer data)
+{
+    const Scene *scene = data;
+    virtual_key_tell(scene->key, "wait touch");
+    virtual_key_tell(scene->key, "touch refuse");
+    return NULL;
+}
+
+/* A finger that does not come is no reason to forget the key; and nobody is asked for one when the key that
+ * is kept comes back with its token. */
+static void a_key_that_nobody_touched_for_is_not_lost(void)
+{
+    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Secret) kept = secret_of_hex(OTHER_24);
+    g_autofree char *unused = test_run(
+        (const char *const[]){"yubico-piv-tool", "--reader", pcsc_reader_name(0), "--action", "set-mgm-key",
+                              "--new-key", OTHER_24, "--touch-policy", "always", NULL},
+        NULL, 0);
+    const ManagementKeyChange use = {.current = kept, .unasked = true};
+    (void)scene->backend->class->set_management_key(scene->backend, &use, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(scene->touches_wanted, ==, 0);
+    assert_state(scene, "set");
+
+    GThread *nobody = g_thread_new("nobody", refuse_touch, scene);
+    assert_manages_not(scene, IOTHSM_ERROR_TOUCH_TIMEOUT);
+    g_thread_join(nobody);
+    g_assert_cmpint(scene->touches_wanted, ==, 1);
+    virtual_key_tell(scene->key, "touch auto");
+    assert_manages(scene);
+}
+
 /* Cut before and after each command of the change, until one change takes place without a cut: whoever has
  * the PIN can manage the token at all times. */
 static void a_protected_key_survives_being_pulled_out_anywhere(void)
@@ -223,10 +267,12 @@ int main(int argc, char *argv[])
 #define TEST(name) g_test_add_func("/management-key/" #name, name)
     TEST(the_factory_key_is_used_by_itself);
     TEST(a_key_of_ones_own_is_used_once_given);
+    TEST(a_forgotten_key_is_used_no_more);
     TEST(a_wrong_or_impossible_key_is_refused);
     TEST(a_key_that_the_pin_protects_needs_nothing_but_the_pin);
     TEST(yubico_piv_tool_finds_the_protected_key);
     TEST(a_touch_that_the_key_wanted_it_still_wants);
+    TEST(a_key_that_nobody_touched_for_is_not_lost);
     TEST(a_protected_key_survives_being_pulled_out_anywhere);
     return g_test_run();
 }

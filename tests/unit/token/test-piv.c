@@ -219,7 +219,8 @@ static void change_key(Token *token, const char *current, const char *replacemen
 {
     g_autoptr(Secret) old = current ? secret_of(current) : NULL;
     g_autoptr(Secret) new = replacement ? secret_of(replacement) : NULL;
-    const ManagementKeyChange change = {old, new, algorithm, protect};
+    const ManagementKeyChange change = {
+        .current = old, .replacement = new, .algorithm = algorithm, .protect = protect};
     token_change_management_key(token, &change, persist, NULL, ending_done, ending);
 }
 
@@ -315,6 +316,7 @@ static void test_a_kept_management_key_is_there_again_after_a_replug(void)
     g_auto(Ending) forgotten = {0};
     token_forget_management_key(fixture_token(fixture, "F1"), NULL, ending_done, &forgotten);
     ending_ok(&forgotten);
+    expect_state(fixture_token(fixture, "F1"), "missing"); /* in memory, too */
     replug(fixture);
     expect_state(fixture_token(fixture, "F1"), "missing");
 }
