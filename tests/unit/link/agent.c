@@ -231,13 +231,13 @@ void agent_give_pin(Agent *agent, const char *serial, const char *pin)
     test_wait(&done, PATIENCE);
 }
 
-static Slot *put(Agent *agent, const char *serial, EVP_PKEY *key, X509 *ca)
+static Slot *put(Agent *agent, const char *serial, EVP_PKEY *key, const KeyOptions *options, X509 *ca)
 {
     agent_wait_ready(agent, serial);
     g_autofree char *pem = test_key_pem(key, NULL);
     g_autoptr(Secret) secret = secret_new(pem, strlen(pem));
     g_autofree char *name = NULL;
-    token_import_key(agent_token(agent, serial), "", secret, NULL, &(KeyOptions){0}, NULL, on_text, &name);
+    token_import_key(agent_token(agent, serial), "", secret, NULL, options, NULL, on_text, &name);
     test_wait_for(is_set, &name, PATIENCE);
     bool done = false;
     Slot *slot = token_find_slot(agent_token(agent, serial), name);
@@ -246,8 +246,8 @@ static Slot *put(Agent *agent, const char *serial, EVP_PKEY *key, X509 *ca)
     return slot;
 }
 
-Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char *serials,
-                           const char *key_type, const char *common_name)
+Authority *agent_provision_with(Agent *agent, ScriptedPlatform *platform, const char *serials,
+                                const char *key_type, const KeyOptions *options, const char *common_name)
 {
     g_autoptr(EVP_PKEY) key = test_new_key(key_type);
     g_autoptr(X509) ca = test_ca(common_name, key);
@@ -255,8 +255,14 @@ Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char 
     Slot *slot = NULL;
     scripted_platform_believe(platform, ca);
     for (char **serial = words; *serial; serial++)
-        slot = put(agent, *serial, key, ca);
+        slot = put(agent, *serial, key, options, ca);
     return authority_set_of_slot(agent->authorities, slot);
+}
+
+Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char *serials,
+                           const char *key_type, const char *common_name)
+{
+    return agent_provision_with(agent, platform, serials, key_type, &(KeyOptions){0}, common_name);
 }
 
 typedef struct Wait {

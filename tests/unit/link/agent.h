@@ -32,6 +32,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Agent, agent_free)
  * platform believes it. Transfer none. */
 Authority *agent_provision(Agent *agent, ScriptedPlatform *platform, const char *serials,
                            const char *key_type, const char *common_name);
+/* The same with policies for the key. */
+Authority *agent_provision_with(Agent *agent, ScriptedPlatform *platform, const char *serials,
+                                const char *key_type, const KeyOptions *options, const char *common_name);
 Token *agent_token(Agent *agent, const char *serial);
 void agent_wait_ready(Agent *agent, const char *serial);
 void agent_give_pin(Agent *agent, const char *serial, const char *pin);

@@ -105,6 +105,65 @@ static void who_waits_is_told_when_the_token_goes(void)
     g_assert_cmpuint(receipts.failed, ==, 20);
 }
 
+static bool wants_finger(void *userdata)
+{
+    const Agent *agent = userdata;
+    return fake_source_waits_for_touch(agent->source, "F1") > 0;
+}
+
+static void lend_finger(Agent *agent)
+{
+    test_wait_for(wants_finger, agent, 30);
+    fake_source_touch(agent->source, "F1");
+}
+
+/* All that the main loop has to do is done, and nothing runs at the token. */
+static void assert_nothing_begins(Agent *agent)
+{
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_assert_cmpuint(token_load(agent_token(agent, "F1")), ==, 0);
+}
+
+static bool has_one(void *userdata)
+{
+    return ((Receipts *)userdata)->count == 1;
+}
+
+static bool has_two(void *userdata)
+{
+    return ((Receipts *)userdata)->count == 2;
+}
+
+/* A token that blinks without anybody having asked for something teaches people to touch whatever blinks. */
+static void a_key_that_wants_a_finger_is_asked_only_when_a_certificate_is_wanted(void)
+{
+    g_autoptr(ScriptedPlatform) platform = scripted_platform_new();
+    g_autoptr(Agent) agent = agent_new(platform, "fake:serial=F1,piv=1");
+    const KeyOptions options = {.touch_policy = "always"};
+    Authority *authority = agent_provision_with(agent, platform, "F1", "p256", &options, "One");
+    lend_finger(agent); /* for the link's own */
+    agent_wait_link(authority, AUTHORITY_CONNECTED);
+    assert_nothing_begins(agent);
+    Slot *slot = g_ptr_array_index(authority_slots(authority), 0);
+    guint64 before = slot_signatures(slot);
+
+    g_autoptr(EVP_PKEY) pkey = test_new_key("rsa2048");
+    g_autoptr(ChannelKey) key = channel_key_new(authority, pkey);
+    assert_nothing_begins(agent);
+    Receipts receipts = {0};
+    channel_key_certificate(key, on_certificate, &receipts);
+    lend_finger(agent);
+    test_wait_for(has_one, &receipts, 30);
+    assert_nothing_begins(agent);
+    channel_key_certificate(key, on_certificate, &receipts);
+    test_wait_for(has_two, &receipts, 30);
+    assert_nothing_begins(agent);
+    g_assert_cmpuint(receipts.failed, ==, 0);
+    g_assert_cmpuint(slot_signatures(slot) - before, ==, 1);
+    X509_free(receipts.certificate);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -112,5 +171,6 @@ int main(int argc, char **argv)
     TEST(renewal_is_due_below_five_minutes_and_before_the_beginning);
     TEST(one_signature_serves_all_who_wait);
     TEST(who_waits_is_told_when_the_token_goes);
+    TEST(a_key_that_wants_a_finger_is_asked_only_when_a_certificate_is_wanted);
     return g_test_run();
 }
