@@ -104,15 +104,14 @@ static char *fingerprint(const PinStore *store, const char *serial, const Secret
     unsigned char mac[EVP_MAX_MD_SIZE];
     gsize serial_size = strlen(serial) + 1;
     gsize size = serial_size + secret_size(pin);
-    unsigned char *text = OPENSSL_secure_zalloc(size);
+    char *text = NULL;
+    g_autoptr(Secret) both = secret_new_blank(size, &text);
     unsigned int mac_size = 0;
 
-    g_assert(text);
     memcpy(text, serial, serial_size);
     memcpy(text + serial_size, secret_data(pin), secret_size(pin));
-    HMAC(EVP_sha256(), secret_data(store->fingerprint_key), (int)secret_size(store->fingerprint_key), text,
-         size, mac, &mac_size);
-    OPENSSL_secure_clear_free(text, size);
+    HMAC(EVP_sha256(), secret_data(store->fingerprint_key), (int)secret_size(store->fingerprint_key),
+         (const unsigned char *)text, size, mac, &mac_size);
 
     g_autofree char *name = g_uri_escape_string(serial, NULL, FALSE);
     GString *line = g_string_new(name);

@@ -44,6 +44,7 @@ static void slot_free_if_unused(Slot *slot)
 {
     if (slot->references > 0 || slot->listed)
         return;
+    forget_attestation(slot); /* an answer may have come after it was unlisted */
     slot_info_free(slot->info);
     g_free(slot);
 }
@@ -242,6 +243,7 @@ static bool key_use_run(void *data, GCancellable *cancelled, GError **error)
     bool done = use->work(key, use->data, &failure);
     key_provider_limit(NULL);
     backend->class->close_key(backend, key);
+    driver_note_refused(use->driver);
     /* Where the token refused, its own words and code say more than what OpenSSL made of it. */
     g_autoptr(GError) explanation = key_provider_take_explanation();
     if (!done)
@@ -259,6 +261,7 @@ static void key_use_done(const GError *error, void *userdata)
         use->slot->signatures++;
     else if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED) ||
              g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG) ||
+             g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_HELD) ||
              g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE) ||
              g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY))
         token_refresh(use->slot->token, NULL, NULL);

@@ -27,11 +27,19 @@ static bool check_policies(const Token *token, const KeyOptions *options, GError
     return false;
 }
 
+/* As the token lists it; what names no slot at all, the token refuses in its own words. */
+static char *usual_name(const Token *token, const char *spelling)
+{
+    const BackendClass *class = token->driver->backend->class;
+    const char *name = class->slot_name ? class->slot_name(spelling) : NULL;
+    return g_strdup(name ? name : spelling);
+}
+
 /* "" is the first free slot that no other act is about to fill. Transfer full. */
 static char *choose_slot(const Token *token, const char *wanted, GError **error)
 {
     if (wanted && wanted[0])
-        return g_strdup(wanted);
+        return usual_name(token, wanted);
     const char *const *names = token_free_slots(token);
     for (guint i = 0; names[i]; i++)
         if (!slot_is_taken(token, names[i]))

@@ -55,14 +55,30 @@ static void note_refusal(Act *act, const char *name, const Secret *pin)
     act->note = g_strdup_printf("The token refused the PIN, and that could not be noted: %s", error->message);
 }
 
-void act_note_refused(Act *act)
+static Secret *take_refused(const Driver *driver)
 {
-    Backend *backend = act->driver->backend;
-    g_autoptr(Secret) pin = backend->class->take_refused ? backend->class->take_refused(backend) : NULL;
+    Backend *backend = driver->backend;
+    return backend->class->take_refused ? backend->class->take_refused(backend) : NULL;
+}
+
+/* What could not be written is noted for the process all the same. */
+void driver_note_refused(Driver *driver)
+{
+    g_autoptr(Secret) pin = take_refused(driver);
     if (!pin)
         return;
-    act->verdict = act->verdict == PIN_NOT_TRIED ? PIN_REFUSED : act->verdict;
-    note_refusal(act, act->driver->serial, pin);
+    (void)pin_store_note_refused(driver->store, driver->serial, pin, NULL);
+    g_atomic_int_set(&driver->refusal, 1);
+}
+
+void act_note_refused(Act *act)
+{
+    g_autoptr(Secret) pin = take_refused(act->driver);
+    bool told = g_atomic_int_compare_and_exchange(&act->driver->refusal, 1, 0);
+    if ((pin || told) && act->verdict == PIN_NOT_TRIED)
+        act->verdict = PIN_REFUSED;
+    if (pin)
+        note_refusal(act, act->driver->serial, pin);
 }
 
 static bool login(Act *act, Secret *pin, bool insist, GError **error)

@@ -13,6 +13,7 @@
 typedef struct Driver {
     gint references; /* atomic */
     gint probes;     /* atomic: how many were begun */
+    gint refusal;    /* atomic: a PIN was refused outside of an act, and the main thread does not know yet */
     Backend *backend;
     char *serial;
     PinStore *store;
@@ -64,8 +65,10 @@ struct Act {
 typedef enum TokenDraining { TOKEN_NOT_DRAINING, TOKEN_DRAINS, TOKEN_DRAINED } TokenDraining;
 
 Act *act_new(Token *token, ActRunFunc run);
-/* token-pin.c, on the thread: what the driver found out about a PIN by itself is remembered. */
+/* token-pin.c, on the thread: what the driver found out about a PIN by itself is remembered, in an act or
+ * after any other use of the token: at once, as the token may be gone before there is an act. */
 void act_note_refused(Act *act);
+void driver_note_refused(Driver *driver);
 /* token-management-key.c, on the thread: the kept one, where the token wants one. Was it presented? */
 bool act_present_management_key(Act *act, const TokenInfo *info);
 /* Takes |act|. Never calls back from inside. */
@@ -86,6 +89,7 @@ struct Token {
     bool refreshing;   /* a read without anything else is under way */
     bool pin_refused;  /* the PIN we know was refused */
     char *failure;     /* why the token can't be read, or NULL */
+    bool held;         /* because another program has it */
     guint retry;       /* timer: it is read again then */
     guint retry_after; /* seconds, of that timer */
     char *pin_note;    /* or NULL */

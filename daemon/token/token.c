@@ -167,11 +167,14 @@ static gboolean on_retry(gpointer userdata)
     return G_SOURCE_REMOVE;
 }
 
+/* Nobody tells when another program lets go, and asking for it costs nothing. */
 static void plan_retry(Token *token)
 {
     g_clear_handle_id(&token->retry, g_source_remove);
     token->retry_after =
         token->failure ? CLAMP(token->retry_after * 2, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX) : 0;
+    if (token->held)
+        token->retry_after = RETRY_SECONDS_MIN;
     if (token->failure)
         token->retry = g_timeout_add_seconds(token->retry_after, on_retry, token);
 }
@@ -200,6 +203,7 @@ static void act_apply(Act *act)
         } else if (act->failure) {
             token->failure = g_strdup(act->failure->message);
         }
+        token->held = g_error_matches(act->failure, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_HELD);
         plan_retry(token);
     }
     token_changed(token);
@@ -221,6 +225,8 @@ static void act_free(void *data)
     Act *act = data;
     if (g_atomic_int_get(&act->finished) || g_ptr_array_find(act->token->acts, act, NULL))
         act_apply(act);
+    if (!act->run)
+        act->token->refreshing = false; /* also when it never ran */
     g_free(act->operation);
     g_free(act->slot);
     g_free(act->label);
@@ -245,11 +251,11 @@ static bool act_thread(void *data, GCancellable *cancelled, GError **error)
     Backend *backend = act->driver->backend;
     act_note_refused(act);
     bool done = !act->run || act->run(act, cancelled, error);
+    act_note_refused(act);
     if (!act->info && !act->failure) {
         act->probe = g_atomic_int_add(&act->driver->probes, 1) + 1;
         act->info = backend->class->probe(backend, &act->failure);
     }
-    act_note_refused(act);
     if (!act->run && act->failure) {
         g_propagate_error(error, g_error_copy(act->failure));
         done = false;
@@ -388,7 +394,7 @@ TokenState token_state(const Token *token)
     if (token->gone)
         return TOKEN_STATE_GONE;
     if (token->failure)
-        return TOKEN_STATE_FAILED;
+        return token->held ? TOKEN_STATE_HELD : TOKEN_STATE_FAILED;
     if (!token->probed)
         return TOKEN_STATE_STARTING;
     if (token->touch_shown)

@@ -411,19 +411,22 @@ static LONG wait_turn(Card *card)
     }
 }
 
-static LONG begin_transaction(Card *card)
+/* |*ret_reset|: the card was reset since, and maybe pulled out in the same moment. */
+static LONG begin_transaction(Card *card, bool *ret_reset)
 {
     LONG result = wait_turn(card);
     if (result == SCARD_S_SUCCESS)
         result = SCardBeginTransaction(card->handle);
-    if (result != SCARD_W_RESET_CARD)
+    *ret_reset = result == SCARD_W_RESET_CARD;
+    if (!*ret_reset)
         return result;
     DWORD protocol;
     result = SCardReconnect(card->handle, SCARD_SHARE_SHARED, SCARD_PROTOCOL_T1, SCARD_LEAVE_CARD, &protocol);
     return result == SCARD_S_SUCCESS ? SCardBeginTransaction(card->handle) : result;
 }
 
-/* In the transaction: the right card with PIV selected, and what it says of the PIN. */
+/* In the transaction: the right card with PIV selected, and what it says of the PIN. |is_new|: it may be
+ * another one than before. */
 static bool enter(Card *card, bool is_new, GError **error)
 {
     bool is_piv = false;
@@ -438,10 +441,10 @@ static bool enter(Card *card, bool is_new, GError **error)
 
 static bool try_begin(Card *card, GError **error)
 {
-    bool is_new = !card->connected;
+    bool is_new = !card->connected, was_reset = false;
     LONG result = is_new ? connect_card(card) : SCARD_S_SUCCESS;
     if (result == SCARD_S_SUCCESS)
-        result = begin_transaction(card);
+        result = begin_transaction(card, &was_reset);
     if (result != SCARD_S_SUCCESS) {
         if (service_is_gone(result))
             leave_service(card);
@@ -449,7 +452,7 @@ static bool try_begin(Card *card, GError **error)
             disconnect(card);
         return fail(card, result, error);
     }
-    if (enter(card, is_new, error))
+    if (enter(card, is_new || was_reset, error))
         return true;
     (void)SCardEndTransaction(card->handle, SCARD_LEAVE_CARD);
     disconnect(card);

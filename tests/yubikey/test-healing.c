@@ -23,7 +23,9 @@ static void a_reset_by_another_program_is_healed_silently(void)
     g_autoptr(Other) other = other_connect(false);
     for (guint i = 0; i < 3; i++) {
         other_reset(other);
+        reset_count(scene);
         assert_signs(scene, "9a", NULL);
+        g_assert_cmpuint(seen(scene, "f8"), ==, 1); /* it is the same one, by its serial number */
     }
     other_reset(other);
     g_autoptr(TokenInfo) info = probe(scene);

@@ -204,6 +204,60 @@ static void a_kept_pin_signs_again_after_a_replug(void)
     assert_signs(token_find_slot(token_of(fixture), "9c"), NULL);
 }
 
+static void a_slot_is_made_by_either_name_and_listed_by_one(void)
+{
+    g_autoptr(Fixture) fixture = fixture_with_key("5.4.3");
+    static const char *const spellings[] = {"02", "9A", "05"}, *const names[] = {"9c", "9a", "82"};
+    for (gsize i = 0; i < G_N_ELEMENTS(spellings); i++) {
+        g_auto(Ending) made = {0};
+        token_generate_key(token_of(fixture), spellings[i], KEY_TYPE_P256, NULL, NULL, ending_text, &made);
+        ending_ok(&made);
+        g_assert_cmpstr(made.text, ==, names[i]);
+        g_assert_nonnull(token_find_slot(token_of(fixture), names[i]));
+    }
+}
+
+typedef struct Refusal {
+    Fixture *fixture;
+    bool was_noted; /* when the signature had failed */
+    Ending ending;
+} Refusal;
+
+static void on_refused(const GError *error, void *userdata)
+{
+    Refusal *refusal = userdata;
+    g_autoptr(Secret) pin = secret_of("123456");
+    refusal->was_noted = pin_store_was_refused(refusal->fixture->store, SERIAL, pin);
+    ending_done(error, &refusal->ending);
+}
+
+/* Somebody changed it at another machine: the token refuses it once, whatever comes next. */
+static void a_pin_that_a_signature_found_wrong_is_noted_before_the_token_can_go(void)
+{
+    g_autoptr(Fixture) fixture = fixture_with_key("5.4.3");
+    VirtualKey *key = desk_of(fixture)->key;
+    g_autoptr(Secret) pin = secret_of("123456");
+    g_autoptr(GError) error = NULL;
+    g_auto(Ending) set = {0};
+    Signed made = {0};
+    Refusal refusal = {.fixture = fixture};
+    token_set_pin(token_of(fixture), pin, true, NULL, ending_done, &set);
+    ending_ok(&set);
+    Slot *slot = make_key(fixture, "9c", NULL);
+    g_autofree char *changed =
+        test_run((const char *const[]){"yubico-piv-tool", "--reader", pcsc_reader_name(0), "--action",
+                                       "change-pin", "--pin", "123456", "--new-pin", "654321", NULL},
+                 NULL, 0);
+    virtual_key_tell(key, "count reset");
+    g_assert_true(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, on_refused,
+                               &refusal, &error));
+    ending_fails(&refusal.ending, IOTHSM_ERROR_PIN_WRONG);
+    g_assert_true(refusal.was_noted);
+    replug(fixture);
+    g_assert_cmpint(token_pin_state(token_of(fixture)), ==, PIN_STATE_WRONG);
+    g_assert_cmpuint(virtual_key_count(key, "compared"), ==, 1);
+}
+
 static void change_management_key(Fixture *fixture, const ManagementKeyChange *change, bool persist)
 {
     g_auto(Ending) changed = {0};
@@ -332,6 +386,10 @@ int main(int argc, char **argv)
                     an_old_token_does_not_tell_and_is_not_tried);
     g_test_add_func("/yubikey-token/a-kept-pin-signs-again-after-a-replug",
                     a_kept_pin_signs_again_after_a_replug);
+    g_test_add_func("/yubikey-token/a-slot-is-made-by-either-name-and-listed-by-one",
+                    a_slot_is_made_by_either_name_and_listed_by_one);
+    g_test_add_func("/yubikey-token/a-pin-that-a-signature-found-wrong-is-noted-before-the-token-can-go",
+                    a_pin_that_a_signature_found_wrong_is_noted_before_the_token_can_go);
     g_test_add_func("/yubikey-token/management-keys-are-kept-and-protected",
                     management_keys_are_kept_and_protected);
     g_test_add_func("/yubikey-token/a-key-is-attested-and-the-vendors-root-vouches-for-it",

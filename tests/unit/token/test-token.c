@@ -231,6 +231,29 @@ static void test_a_token_that_cannot_be_read_is_failed_and_heals(void)
     g_assert_cmpstr(token_message(token), ==, "");
 }
 
+/* And comes back by itself when the other program lets go. */
+static void test_a_token_that_another_program_has_is_held(void)
+{
+    g_autoptr(Fixture) fixture = fixture_new(fake("fake:serial=F1"), false);
+    Token *token = fixture_token(fixture, "F1");
+    g_autofree char *name = generate(token, "", KEY_TYPE_P256);
+    Slot *slot = token_find_slot(token, name);
+    fake_source_fail_next(fixture->source, "F1", 2, IOTHSM_ERROR_TOKEN_HELD); /* and the look after it */
+    Signed made = {0};
+    g_auto(Ending) signed_now = {0};
+    g_autoptr(GError) error = NULL;
+    g_assert_true(slot_use_key(slot, sign_message, &made, NULL, WORKER_NO_DEADLINE, NULL, ending_done,
+                               &signed_now, &error));
+    ending_fails(&signed_now, IOTHSM_ERROR_TOKEN_HELD);
+    while (token_state(token) != TOKEN_STATE_HELD)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmpstr(token_state_to_string(token_state(token)), ==, "held");
+    g_assert_cmpstr(token_message(token), !=, "");
+    while (token_state(token) != TOKEN_STATE_READY)
+        g_main_context_iteration(NULL, TRUE);
+    assert_signs(slot, NULL);
+}
+
 static void test_a_token_that_could_not_be_read_comes_up_by_itself(void)
 {
     g_autofree char *directory = test_directory();
@@ -375,6 +398,8 @@ int main(int argc, char **argv)
                     test_a_changed_pin_replaces_the_sealed_one);
     g_test_add_func("/token/a-token-that-cannot-be-read-is-failed-and-heals",
                     test_a_token_that_cannot_be_read_is_failed_and_heals);
+    g_test_add_func("/token/a-token-that-another-program-has-is-held",
+                    test_a_token_that_another_program_has_is_held);
     g_test_add_func("/token/a-token-that-could-not-be-read-comes-up-by-itself",
                     test_a_token_that_could_not_be_read_comes_up_by_itself);
     g_test_add_func("/token/a-gone-token-answers-everything", test_a_gone_token_answers_everything);
