@@ -263,6 +263,41 @@ def every_message_is_logged_somewhere():
 
 
 @holds
+def every_error_is_explained_to_administrators():
+    names = re.findall(r'BUS_PREFIX "(\w+)"', read("daemon/error.c"))
+    assert len(names) > 10
+    rows = re.findall(r"^\| (\w+) \| [^|]{10,} \| [^|]{5,} \|$", read("docs/errors.md"), re.MULTILINE)
+    assert len(set(rows)) == len(rows), "docs/errors.md explains an error twice"
+    for name in names:
+        assert name in rows, f"docs/errors.md does not explain {name}"
+    for name in set(rows) - {"name"}:
+        assert name in names, f"docs/errors.md explains {name}, which does not exist"
+
+
+@holds
+def commands_in_the_documentation_exist():
+    known = {verb: set(options(verb)) for verb in verbs()}
+    commands = 0
+    for document in ("README.md", "docs/administration.md", "docs/errors.md"):
+        text = read(document)
+        blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        lines = [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)
+        for line in lines:
+            match = re.match(r"(?:sudo )?iothsmctl ((?:--\S+ )*)([^#|>]+)", line)
+            if not match:
+                continue
+            words = match.group(2).split()
+            if not words or words[0].startswith("-"):
+                continue
+            verb = next((v for v in (" ".join(words[:2]), words[0]) if v in known), None)
+            assert verb, f"{document}: {line}: there is no such verb"
+            for option in re.findall(r"--([a-z-]+)", match.group(2)):
+                assert option in known[verb], f"{document}: {line}: {verb} has no --{option}"
+            commands += 1
+    assert commands > 30, commands
+
+
+@holds
 def journald_takes_the_catalog():
     need("journalctl")
     with tempfile.TemporaryDirectory() as root:
