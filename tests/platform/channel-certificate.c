@@ -79,12 +79,16 @@ static bool check_extensions(X509 *certificate, X509 *authority, GError **error)
     return true;
 }
 
-/* A key in Google Cloud signs with a digest of its own (protocol.md 6.7): that with which it signed itself.
- */
-static bool is_signed_as_authority_signs_itself(X509 *certificate, X509 *authority)
+/* A key in Google Cloud signs with an algorithm of its own (protocol.md 6.7). A root's own signature shows
+ * it; of an intermediate nothing is known but that it is a stronger one. */
+static bool may_be_a_cloud_keys(X509 *certificate, X509 *authority)
 {
-    return X509_self_signed(authority, 1) == 1 &&
-           X509_get_signature_nid(certificate) == X509_get_signature_nid(authority);
+    int used = X509_get_signature_nid(certificate);
+    int digest = NID_undef;
+    if (X509_self_signed(authority, 1) == 1)
+        return used == X509_get_signature_nid(authority);
+    return used == NID_rsassaPss ||
+           (OBJ_find_sigid_algs(used, &digest, NULL) == 1 && (digest == NID_sha384 || digest == NID_sha512));
 }
 
 static bool check_signature_algorithm(X509 *certificate, X509 *authority, GError **error)
@@ -93,9 +97,8 @@ static bool check_signature_algorithm(X509 *certificate, X509 *authority, GError
     int expected = EVP_PKEY_get_base_id(key) == EVP_PKEY_EC        ? NID_ecdsa_with_SHA256
                    : EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? NID_ED25519
                                                                    : NID_sha256WithRSAEncryption;
-    if (X509_get_signature_nid(certificate) != expected &&
-        !is_signed_as_authority_signs_itself(certificate, authority))
-        return wrong(error, "is not signed with SHA-256, or as the authority signs itself");
+    if (X509_get_signature_nid(certificate) != expected && !may_be_a_cloud_keys(certificate, authority))
+        return wrong(error, "is not signed with SHA-256, nor as a key in Google Cloud would");
     return true;
 }
 

@@ -445,12 +445,12 @@ static void a_ring_without_network_heals_by_itself(void)
 
 static void an_access_token_is_renewed_before_it_expires(void)
 {
-    static const char *const options[] = {"--key=p256=EC_SIGN_P256_SHA256", "--token-life=13", NULL};
+    static const char *const options[] = {"--key=p256=EC_SIGN_P256_SHA256", "--token-life=12", NULL};
     Scene scene;
     scene_open(&scene, options);
     Token *token = add_ring(&scene, "signer");
     google_cloud_tell(scene.cloud, "{'do': 'reset-counts'}");
-    gint64 until = g_get_monotonic_time() + 8 * G_TIME_SPAN_SECOND;
+    gint64 until = g_get_monotonic_time() + 5 * G_TIME_SPAN_SECOND;
     while (g_get_monotonic_time() < until)
         assert_slot_signs(slot_of(token, "p256:1"));
     gint64 renewals = google_cloud_count(scene.cloud, "token");
