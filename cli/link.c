@@ -12,6 +12,7 @@ static void add_authority(Table *table, JsonObject *authority, const char *known
     g_autofree char *n_signed =
         g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "signatures"));
     g_autofree char *n_denied = g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "denied"));
+    g_autofree char *next = output_time(property_number(authority, "nextAttempt") / G_USEC_PER_SEC);
     table_row(table,
               (const char *const[]){
                   property_text(authority, "thumbprint"),
@@ -19,6 +20,7 @@ static void add_authority(Table *table, JsonObject *authority, const char *known
                   n_signed,
                   n_denied,
                   property_text(authority, "subject"),
+                  next,
                   g_str_equal(message, known) ? "" : message,
               },
               1, output_emphasis_of_state(state));
@@ -26,8 +28,8 @@ static void add_authority(Table *table, JsonObject *authority, const char *known
 
 static void print_link(Output *output, const Inventory *inventory)
 {
-    static const char *const titles[] = {"AUTHORITY>", "LINK",     "SIGNED", "REFUSED",
-                                         "SUBJECT>",   "MESSAGE>", NULL};
+    static const char *const titles[] = {"AUTHORITY>", "LINK",         "SIGNED",   "REFUSED",
+                                         "SUBJECT>",   "NEXT ATTEMPT", "MESSAGE>", NULL};
     JsonObject *manager = inventory->manager;
     g_autofree char *next = output_time(property_number(manager, "nextAttempt") / G_USEC_PER_SEC);
     output_field(output, "Platform", property_text(manager, "platformUrl"));

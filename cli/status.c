@@ -34,8 +34,10 @@ static void print_link(Output *output, JsonObject *manager)
     const char *message = property_text(manager, "linkMessage");
     g_autofree char *url = output_printable(property_text(manager, "platformUrl"));
     g_autofree char *printable = output_printable(message);
-    output_text(output, "IoT-HSM %s, platform %s: %s%s%s\n", property_text(manager, "version"), url,
-                output_begin(output, output_emphasis_of_state(state)), link_words(state), output_end(output));
+    const char *transport = property_text(manager, "linkTransport");
+    output_text(output, "IoT-HSM %s, platform %s: %s%s%s%s%s\n", property_text(manager, "version"), url,
+                output_begin(output, output_emphasis_of_state(state)), link_words(state), output_end(output),
+                *transport ? " by " : "", transport);
     if (*message)
         output_text(output, "  %s\n", printable);
     gint64 next = property_number(manager, "nextAttempt") / G_USEC_PER_SEC;

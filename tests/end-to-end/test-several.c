@@ -31,14 +31,13 @@ static void share_one_ca(guint count)
     g_autoptr(Scene) scene = scene_new("");
     g_autoptr(Appliances) appliances = appliances_new(scene, count, 1, "", CA);
     g_autofree char *driven = scene_platform(
-        scene, 0,
-        "drive --ca=$1 --kind=mixed --requests=120 --concurrency=12 --linger=300 --samples=3 --json", CA,
-        NULL);
+        scene, 0, "drive --ca=$1 --kind=mixed --requests=60 --concurrency=6 --linger=300 --samples=3 --json",
+        CA, NULL);
     Figures figures = read_figures(driven);
-    g_assert_cmpint(figures.ok, ==, 120);
+    g_assert_cmpint(figures.ok, ==, 60);
     g_assert_cmpint(figures.failed, ==, 0);
     g_assert_cmpint(figures.conflicts, ==, 0);
-    g_assert_cmpint(appliances_all_signatures(appliances), ==, 120);
+    g_assert_cmpint(appliances_all_signatures(appliances), ==, 60);
     for (guint i = 0; i < count; i++)
         g_test_message("appliance %u signed %" G_GINT64_FORMAT, i, appliances_signatures(appliances, i));
     scene_assert_no_complaints(scene);
@@ -60,13 +59,13 @@ static void an_appliance_that_dies_is_replaced_by_the_other(void)
     g_autoptr(Scene) scene = scene_new("");
     g_autoptr(Appliances) appliances = appliances_new(scene, 2, 1, "delay-ms=20", CA);
     GSubprocess *drive = scene_begin_platform(
-        scene, "drive --ca=$1 --requests=100 --concurrency=8 --attempts=10 --timeout=3 --samples=3 --json",
-        CA, NULL);
-    g_autofree char *counted = scene_platform(scene, 0, "wait --counter=answers --value=20", NULL);
+        scene, "drive --ca=$1 --requests=40 --concurrency=4 --attempts=4 --timeout=12 --samples=3 --json", CA,
+        NULL);
+    g_autofree char *counted = scene_platform(scene, 0, "wait --counter=answers --value=10", NULL);
     fixture_kill_daemon(appliances_fixture(appliances, 0));
     g_autofree char *driven = scene_end(scene, drive, 0);
     Figures figures = read_figures(driven);
-    g_assert_cmpint(figures.ok, ==, 100);
+    g_assert_cmpint(figures.ok, ==, 40);
     g_assert_cmpint(figures.failed, ==, 0);
 }
 
@@ -84,24 +83,24 @@ static void a_token_pulled_out_costs_no_request(void)
     g_autoptr(Scene) scene = scene_new("");
     g_autoptr(Appliances) appliances = appliances_new(scene, 1, 4, "delay-ms=100", CA);
     GSubprocess *drive = scene_begin_platform(
-        scene, "drive --ca=$1 --requests=120 --concurrency=16 --attempts=1 --timeout=25 --samples=3 --json",
+        scene, "drive --ca=$1 --requests=80 --concurrency=12 --attempts=1 --timeout=25 --samples=3 --json",
         CA, NULL);
     g_autofree char *first = scene_platform(scene, 0, "wait --counter=answers --value=20", NULL);
     kill(fixture_daemon_pid(appliances_fixture(appliances, 0)), SIGUSR1);
-    g_autofree char *second = scene_platform(scene, 0, "wait --counter=answers --value=60", NULL);
+    g_autofree char *second = scene_platform(scene, 0, "wait --counter=answers --value=50", NULL);
     kill(fixture_daemon_pid(appliances_fixture(appliances, 0)), SIGUSR2);
     g_autofree char *driven = scene_end(scene, drive, 0);
     Figures figures = read_figures(driven);
-    g_assert_cmpint(figures.ok, ==, 120);
+    g_assert_cmpint(figures.ok, ==, 80);
     g_assert_cmpint(figures.failed, ==, 0);
     g_assert_cmpint(figures.conflicts, ==, 0);
-    g_assert_cmpint(appliances_signatures(appliances, 0), ==, 120);
+    g_assert_cmpint(appliances_signatures(appliances, 0), ==, 80);
     g_test_message("%.1f signatures/s", figures.throughput);
     g_autofree char *metrics = appliances_metrics(appliances, 0);
-    g_assert_cmpuint(sample(metrics, "iothsm_signatures_total,kind=csr"), ==, 120);
-    g_assert_cmpuint(sample(metrics, "iothsm_phase_seconds_count,phase=token"), ==, 120);
+    g_assert_cmpuint(sample(metrics, "iothsm_signatures_total,kind=csr"), ==, 80);
+    g_assert_cmpuint(sample(metrics, "iothsm_phase_seconds_count,phase=token"), ==, 80);
     g_assert_cmpuint(sample(metrics, "iothsm_phase_seconds_bucket,le=0.05,phase=token"), ==, 0);
-    g_assert_cmpuint(sample(metrics, "iothsm_phase_seconds_count,phase=reply"), ==, 120);
+    g_assert_cmpuint(sample(metrics, "iothsm_phase_seconds_count,phase=reply"), ==, 80);
     scene_assert_no_complaints(scene);
 }
 
@@ -113,7 +112,7 @@ static void a_drained_appliance_leaves_the_work_to_the_other(void)
     g_autoptr(Appliances) appliances = appliances_new(scene, 2, 1, "delay-ms=10", CA);
     Fixture *drained = appliances_fixture(appliances, 0);
     GSubprocess *drive = scene_begin_platform(
-        scene, "drive --ca=$1 --requests=200 --concurrency=8 --attempts=1 --timeout=25 --samples=3 --json",
+        scene, "drive --ca=$1 --requests=100 --concurrency=8 --attempts=1 --timeout=25 --samples=3 --json",
         CA, NULL);
     g_autofree char *first = scene_platform(scene, 0, "wait --counter=answers --value=20", NULL);
     sd_bus_message_unref(
@@ -122,7 +121,7 @@ static void a_drained_appliance_leaves_the_work_to_the_other(void)
     g_assert_cmpstr(state, ==, "draining");
     g_autofree char *driven = scene_end(scene, drive, 0);
     Figures figures = read_figures(driven);
-    g_assert_cmpint(figures.ok, ==, 200);
+    g_assert_cmpint(figures.ok, ==, 100);
     g_assert_cmpint(figures.failed, ==, 0);
     gint64 before = appliances_signatures(appliances, 0);
     g_autofree char *again = scene_platform(
