@@ -15,6 +15,10 @@
  * have changed it); the first thing that went wrong is what the caller gets. */
 typedef struct Reload {
     Manager *manager;
+    char *config_file;
+    char *state_directory;
+    Config *config;   /* as read on the thread */
+    LinkFiles *files; /* for it */
     guint pending;
     bool tokens_read;
     GError *error;
@@ -33,6 +37,19 @@ static void read_tokens_again(Reload *reload)
         token_refresh(g_ptr_array_index(tokens, i), on_reload_step, reload);
 }
 
+/* After the thread has let go. */
+static void reload_end(Reload *reload)
+{
+    if (reload->done)
+        reload->done(reload->error, reload->userdata);
+    config_free(reload->config);
+    link_files_free(reload->files);
+    g_free(reload->config_file);
+    g_free(reload->state_directory);
+    g_clear_error(&reload->error);
+    g_free(reload);
+}
+
 static void on_reload_step(const GError *error, void *userdata)
 {
     Reload *reload = userdata;
@@ -40,20 +57,10 @@ static void on_reload_step(const GError *error, void *userdata)
         reload->error = g_error_copy(error);
     if (--reload->pending > 0)
         return;
-    if (!reload->tokens_read)
+    if (!reload->tokens_read && !reload->manager->leaving)
         read_tokens_again(reload);
-    if (reload->pending > 0)
-        return;
-    if (reload->done)
-        reload->done(reload->error, reload->userdata);
-    g_clear_error(&reload->error);
-    g_free(reload);
-}
-
-static gboolean reload_idle(gpointer userdata)
-{
-    on_reload_step(NULL, userdata);
-    return G_SOURCE_REMOVE;
+    if (reload->pending == 0)
+        reload_end(reload);
 }
 
 /* Modules are loaded once: a change there needs a restart, and says so. */
@@ -71,24 +78,54 @@ static void warn_about_restart(const Config *before, const Config *after)
             "Changes of [Tokens], [GoogleKms] and [Journal] take effect when the service is restarted");
 }
 
+/* On a thread: these are files. */
+static bool run_reload(void *data, GCancellable *cancelled, GError **error)
+{
+    Reload *reload = data;
+    reload->config = config_load(reload->config_file, reload->state_directory, error);
+    if (!reload->config)
+        return false;
+    reload->files = link_files_read(reload->config->verification_ca, reload->config->tls_ca);
+    return true;
+}
+
+static void let_go_of_reload(void *reload)
+{
+    on_reload_step(NULL, reload);
+}
+
+/* A configuration that can't be meant leaves the old one in force; the tokens are looked for all the same. */
+static void on_reload_read(const GError *error, void *userdata)
+{
+    Reload *reload = userdata;
+    Manager *self = reload->manager;
+    if (!error && !self->leaving) {
+        g_autoptr(Config) before = self->config;
+        warn_about_restart(before, reload->config);
+        self->config = g_steal_pointer(&reload->config);
+        link_reload(self->link, self->config, g_steal_pointer(&reload->files));
+        manager_emit_changed(self);
+    }
+    on_reload_step(error, reload);
+}
+
 void manager_reload(Manager *self, DoneFunc done, void *userdata)
 {
     Reload *reload = g_new0(Reload, 1);
-    *reload =
-        (Reload){.manager = self, .pending = self->sources->len + 1, .done = done, .userdata = userdata};
-
-    Config *config = config_load(self->config_file, self->state_directory, &reload->error);
-    if (config) {
-        warn_about_restart(manager_config(self), config);
-        g_ptr_array_add(self->configs, config);
-        link_reload(self->link, config);
-    }
+    *reload = (Reload){.manager = self,
+                       .config_file = g_strdup(self->config_file),
+                       .state_directory = g_strdup(self->state_directory),
+                       .pending = self->sources->len + 2,
+                       .done = done,
+                       .userdata = userdata};
     for (guint i = 0; i < self->sources->len; i++) {
         Source *source = g_ptr_array_index(self->sources, i);
         source->class->reload(source, on_reload_step, reload);
     }
-    g_idle_add(reload_idle, reload);
-    manager_emit_changed(self);
+    g_autoptr(GError) error = NULL;
+    if (!worker_submit(self->files, run_reload, reload, let_go_of_reload, WORKER_NO_DEADLINE, NULL,
+                       on_reload_read, reload, &error))
+        on_reload_step(error, reload);
 }
 
 /* A new token's PIN is known already: it is used at once and kept in memory. Whoever wants it kept on disk
@@ -253,8 +290,10 @@ typedef struct AnchorJob {
     Manager *manager;
     char *state_directory;
     char *platform_path;
+    char *tls_ca; /* or NULL */
     char *purpose;
     char *pem;
+    LinkFiles *files; /* read again where that is for the platform */
     DoneFunc done;
     void *userdata;
 } AnchorJob;
@@ -264,6 +303,8 @@ static void anchor_job_free(void *data)
     AnchorJob *job = data;
     g_free(job->state_directory);
     g_free(job->platform_path);
+    g_free(job->tls_ca);
+    link_files_free(job->files);
     g_free(job->purpose);
     g_free(job->pem);
     g_free(job);
@@ -271,15 +312,20 @@ static void anchor_job_free(void *data)
 
 static bool anchor_job_run(void *data, GCancellable *cancelled, GError **error)
 {
-    const AnchorJob *job = data;
-    return trust_add(job->state_directory, job->platform_path, job->purpose, job->pem, error);
+    AnchorJob *job = data;
+    if (!trust_add(job->state_directory, job->platform_path, job->purpose, job->pem, error))
+        return false;
+    if (strcmp(job->purpose, "platform") == 0)
+        job->files = link_files_read(job->platform_path, job->tls_ca);
+    return true;
 }
 
 static void anchor_job_done(const GError *error, void *userdata)
 {
     AnchorJob *job = userdata;
-    if (!error && strcmp(job->purpose, "platform") == 0)
-        link_reload(job->manager->link, manager_config(job->manager));
+    Manager *manager = job->manager;
+    if (!error && job->files && !manager->leaving)
+        link_reload(manager->link, manager->config, g_steal_pointer(&job->files));
     job->done(error, job->userdata);
 }
 
@@ -290,7 +336,8 @@ void manager_add_trust_anchor(Manager *self, const char *purpose, const char *pe
     *job = (AnchorJob){
         .manager = self,
         .state_directory = g_strdup(self->state_directory),
-        .platform_path = g_strdup(manager_config(self)->verification_ca),
+        .platform_path = g_strdup(self->config->verification_ca),
+        .tls_ca = g_strdup(self->config->tls_ca),
         .purpose = g_strdup(purpose),
         .pem = g_strdup(pem),
         .done = done,

@@ -11,7 +11,7 @@
 struct Manager {
     char *config_file; /* or NULL */
     char *state_directory;
-    GPtrArray *configs; /* Config; the last one holds, earlier ones may still be read by work in flight */
+    Config *config;
     Sealing *sealing;
     PinStore *pins;
     Drained *drained;

@@ -321,11 +321,6 @@ static int by_name(gconstpointer one, gconstpointer other, gpointer userdata)
     return strcmp(one, other);
 }
 
-static void free_config(void *config)
-{
-    config_free(config);
-}
-
 static bool open_state(Manager *self, const ManagerOptions *options, GError **error)
 {
     const Config *config = manager_config(self);
@@ -373,18 +368,14 @@ Manager *manager_new(const ManagerOptions *options, GError **error)
     g_autoptr(Manager) self = g_new0(Manager, 1);
     self->config_file = g_strdup(options->config_file);
     self->state_directory = g_strdup(options->state_directory);
-    self->configs = g_ptr_array_new_with_free_func(free_config);
     self->sources = g_ptr_array_new_with_free_func(free_source);
     self->tokens = g_ptr_array_new();
     self->troubles = g_tree_new_full(by_name, NULL, g_free, g_free);
     self->refused_pins = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     self->touch_asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
-    Config *config = config_load(options->config_file, options->state_directory, error);
-    if (!config)
-        return NULL;
-    g_ptr_array_add(self->configs, config);
-    if (!open_state(self, options, error))
+    self->config = config_load(options->config_file, options->state_directory, error);
+    if (!self->config || !open_state(self, options, error))
         return NULL;
     if (!sealing_available(self->sealing))
         log_event(
@@ -422,7 +413,7 @@ void manager_free(Manager *self)
     drained_free(self->drained);
     pin_store_free(self->pins);
     sealing_free(self->sealing);
-    g_ptr_array_unref(self->configs);
+    config_free(self->config);
     g_free(self->state_directory);
     g_free(self->config_file);
     g_free(self->status);
@@ -463,7 +454,7 @@ void manager_start(Manager *self, DoneFunc settled, void *userdata)
 
 const Config *manager_config(const Manager *self)
 {
-    return g_ptr_array_index(self->configs, self->configs->len - 1);
+    return self->config;
 }
 
 const char *manager_state_directory(const Manager *self)

@@ -109,10 +109,10 @@ Connection *connection_new(const Endpoint *endpoint, const LinkContext *context,
         .message = on_message,
         .userdata = self,
     };
-    self->transport = endpoint->url ? websocket_transport_new(endpoint->url, config->tls_ca, uuid,
+    self->transport = endpoint->url ? websocket_transport_new(endpoint->url, context->roots, uuid,
                                                               config->message_size, &events, error)
                                     : pubnub_transport_new(config->pubnub_origin, &endpoint->pubnub,
-                                                           config->tls_ca, uuid, &events, error);
+                                                           context->roots, uuid, &events, error);
     return self->transport ? g_steal_pointer(&self) : NULL;
 }
 

@@ -13,16 +13,8 @@
 
 #define LINE_MAX_CHARACTERS 300
 
-SoupSession *https_session_new(const char *tls_ca, guint connections, GError **error)
+SoupSession *https_session_new(GTlsDatabase *roots, guint connections)
 {
-    g_autoptr(GTlsDatabase) roots = NULL;
-    if (tls_ca) {
-        roots = g_tls_file_database_new(tls_ca, error);
-        if (!roots) {
-            g_prefix_error(error, "The TLS roots of TlsCa= could not be read from %s: ", tls_ca);
-            return NULL;
-        }
-    }
     SoupSession *session =
         soup_session_new_with_options("user-agent", "iothsm/" IOTHSM_VERSION, "max-conns", 4 * connections,
                                       "max-conns-per-host", connections, "timeout", 0U, NULL);

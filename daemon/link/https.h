@@ -16,9 +16,9 @@
 /* Eight bootstraps at once and a CRL on its way, each on its own connection. */
 #define HTTPS_CONNECTIONS 12
 
-/* |tls_ca|: a PEM file, or NULL for the system's roots. |connections|: to one host, further requests wait.
- * Nothing ends a request but its own time limit. Transfer full. */
-SoupSession *https_session_new(const char *tls_ca, guint connections, GError **error);
+/* |roots|: NULL for the system's. |connections|: to one host, further requests wait. Nothing ends a request
+ * but its own time limit. Transfer full. */
+SoupSession *https_session_new(GTlsDatabase *roots, guint connections);
 
 /* |url| with the scheme |secure|, or with |plain| towards a loopback host. INVALID in words otherwise. */
 bool https_url_is_allowed(const char *url, const char *secure, const char *plain, GError **error);

@@ -19,6 +19,7 @@ typedef struct LinkContext {
     Identity *identity;
     Journal *journal;
     Worker *crypto;       /* S/MIME, building what is to be signed: as many threads as processors */
+    GTlsDatabase *roots;  /* of TLS; NULL: the system's */
     SoupSession *https;   /* bootstrap and CRL delivery */
     Turnstile *turnstile; /* before bootstraps at the platform */
     EnvelopeTrust *trust; /* NULL: unconfigured */

@@ -14,7 +14,6 @@
 #include "daemon/log.h"
 #include "daemon/message-ids.h"
 #include "daemon/openssl-cleanup.h"
-#include "daemon/trust.h"
 
 /* protocol.md W.1: an agent may have a thousand CAs. */
 #define BOOTSTRAPS_AT_ONCE 8
@@ -289,34 +288,21 @@ static void note_obstacle(Link *link, const GError *error)
     link->obstacle = g_strdup(error->message);
 }
 
-static bool open_trust(Link *link, GError **error)
+/* Takes |files|. What they lack is an obstacle, and the old ones serve nobody any more. */
+static void configure(Link *link, LinkFiles *files)
 {
-    const Config *config = link->context.config;
-    g_autoptr(X509_STORE) pinned = trust_open_platform(config->verification_ca, error);
-    if (!pinned)
-        return false;
-    g_clear_pointer(&link->context.trust, envelope_trust_unref);
-    link->context.trust = envelope_trust_new(pinned, config->signer_purpose);
-    return true;
-}
-
-static bool open_session(Link *link, GError **error)
-{
-    SoupSession *session = https_session_new(link->context.config->tls_ca, HTTPS_CONNECTIONS, error);
-    if (!session)
-        return false;
-    g_clear_object(&link->context.https);
-    link->context.https = session;
-    return true;
-}
-
-static void configure(Link *link)
-{
-    g_autoptr(GError) error = NULL;
-    if (open_trust(link, &error) && open_session(link, &error))
-        g_clear_pointer(&link->obstacle, g_free);
-    else
-        note_obstacle(link, error);
+    g_autoptr(LinkFiles) owned = files;
+    LinkContext *context = &link->context;
+    if (files->error) {
+        note_obstacle(link, files->error);
+        return;
+    }
+    g_clear_pointer(&link->obstacle, g_free);
+    g_clear_pointer(&context->trust, envelope_trust_unref);
+    g_clear_object(&context->https);
+    g_set_object(&context->roots, files->roots);
+    context->trust = envelope_trust_new(files->pinned, context->config->signer_purpose);
+    context->https = https_session_new(context->roots, HTTPS_CONNECTIONS);
 }
 
 static void close_channels(Link *link)
@@ -345,12 +331,12 @@ static void hurry(Link *link)
         connection_hurry(g_ptr_array_index(link->connections, i));
 }
 
-void link_reload(Link *link, const Config *config)
+void link_reload(Link *link, const Config *config, LinkFiles *files)
 {
     bool was_obstructed = link->obstacle != NULL;
     bool restart = !is_same_platform(link->context.config, config);
     link->context.config = config;
-    configure(link);
+    configure(link, files);
     if (restart || was_obstructed || link->obstacle) {
         close_channels(link);
         for (guint i = 0; i < link->authorities->len; i++)
@@ -395,7 +381,7 @@ Link *link_new(const Config *config, Identity *identity, Journal *journal, const
     link->network = g_network_monitor_get_default();
     link->network_handler =
         g_signal_connect(link->network, "network-changed", G_CALLBACK(on_network_changed), link);
-    configure(link);
+    configure(link, link_files_read(config->verification_ca, config->tls_ca));
     update_state(link);
     link->events = *events; /* nobody is called from inside link_new */
     return link;
@@ -414,6 +400,7 @@ void link_free(Link *link)
     turnstile_free(link->context.turnstile);
     worker_close_and_join(link->context.crypto);
     g_clear_object(&link->context.https);
+    g_clear_object(&link->context.roots);
     envelope_trust_unref(link->context.trust);
     g_hash_table_unref(link->channels);
     g_ptr_array_unref(link->connections);

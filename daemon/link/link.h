@@ -12,6 +12,7 @@
 #include "daemon/config.h"
 #include "daemon/link/identity.h"
 #include "daemon/link/journal.h"
+#include "daemon/link/link-files.h"
 #include "daemon/metrics.h"
 
 typedef struct Link Link;
@@ -36,7 +37,7 @@ typedef struct LinkEvents {
     void *userdata;
 } LinkEvents;
 
-/* |config|, |identity| and |journal| outlive the link. */
+/* |config|, |identity| and |journal| outlive the link. Reads its files: before the main loop. */
 Link *link_new(const Config *config, Identity *identity, Journal *journal, const LinkEvents *events);
 void link_free(Link *link);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Link, link_free)
@@ -45,8 +46,9 @@ void link_add_authority(Link *link, Authority *authority);
 void link_remove_authority(Link *link, Authority *authority);
 /* Its slots, its token or its PIN changed: what failed for lack of a signature is tried again at once. */
 void link_authority_changed(Link *link, Authority *authority);
-/* Reads the trust anchor again and tries everything that waits at once. |config| replaces the old one. */
-void link_reload(Link *link, const Config *config);
+/* |files| (transfer full) were read again, for |config|, which replaces the old one; everything that waits is
+ * tried at once. */
+void link_reload(Link *link, const Config *config, LinkFiles *files);
 
 LinkState link_state(const Link *link);
 const char *link_state_to_string(LinkState state);

@@ -606,16 +606,14 @@ static const TransportClass pubnub_class = {
     .set_since = pubnub_set_since,
 };
 
-Transport *pubnub_transport_new_with_times(const char *origin, const PubnubKeys *keys, const char *tls_ca,
+Transport *pubnub_transport_new_with_times(const char *origin, const PubnubKeys *keys, GTlsDatabase *roots,
                                            const char *uuid, const PubnubTimes *times,
                                            const TransportEvents *events, GError **error)
 {
     if (!https_url_is_allowed(origin, "https", "http", error))
         return NULL;
-    g_autoptr(SoupSession) polls = https_session_new(tls_ca, POLL_CONNECTIONS, error);
-    g_autoptr(SoupSession) calls = polls ? https_session_new(tls_ca, CALL_CONNECTIONS, error) : NULL;
-    if (!calls)
-        return NULL;
+    g_autoptr(SoupSession) polls = https_session_new(roots, POLL_CONNECTIONS);
+    g_autoptr(SoupSession) calls = https_session_new(roots, CALL_CONNECTIONS);
     Pubnub *self = g_rc_box_new0(Pubnub);
     self->base.class = &pubnub_class;
     self->events = *events;
@@ -633,8 +631,8 @@ Transport *pubnub_transport_new_with_times(const char *origin, const PubnubKeys 
     return &self->base;
 }
 
-Transport *pubnub_transport_new(const char *origin, const PubnubKeys *keys, const char *tls_ca,
+Transport *pubnub_transport_new(const char *origin, const PubnubKeys *keys, GTlsDatabase *roots,
                                 const char *uuid, const TransportEvents *events, GError **error)
 {
-    return pubnub_transport_new_with_times(origin, keys, tls_ca, uuid, &PUBNUB_TIMES, events, error);
+    return pubnub_transport_new_with_times(origin, keys, roots, uuid, &PUBNUB_TIMES, events, error);
 }

@@ -27,6 +27,6 @@ extern const PubnubTimes PUBNUB_TIMES;
 /* Channels of one subscription: as many as an address of a few kilobytes can name. */
 #define PUBNUB_CHANNELS_MAX 100
 
-Transport *pubnub_transport_new_with_times(const char *origin, const PubnubKeys *keys, const char *tls_ca,
+Transport *pubnub_transport_new_with_times(const char *origin, const PubnubKeys *keys, GTlsDatabase *roots,
                                            const char *uuid, const PubnubTimes *times,
                                            const TransportEvents *events, GError **error);

@@ -88,9 +88,9 @@ struct Transport {
     const TransportClass *class;
 };
 
-/* websocket.c. |url|: wss, or ws to a loopback host (INVALID otherwise). |tls_ca|: PEM path or NULL = the
+/* websocket.c. |url|: wss, or ws to a loopback host (INVALID otherwise). |roots| of TLS: NULL = the
  * system's roots. |uuid|: the agent's; |message_size|: bytes, both directions. */
-Transport *websocket_transport_new(const char *url, const char *tls_ca, const char *uuid,
+Transport *websocket_transport_new(const char *url, GTlsDatabase *roots, const char *uuid,
                                    guint64 message_size, const TransportEvents *events, GError **error);
 
 typedef struct PubnubKeys {
@@ -99,5 +99,5 @@ typedef struct PubnubKeys {
 } PubnubKeys;
 
 /* pubnub.c: one key set. |origin|: https, or http to a loopback host. */
-Transport *pubnub_transport_new(const char *origin, const PubnubKeys *keys, const char *tls_ca,
+Transport *pubnub_transport_new(const char *origin, const PubnubKeys *keys, GTlsDatabase *roots,
                                 const char *uuid, const TransportEvents *events, GError **error);

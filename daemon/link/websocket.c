@@ -570,15 +570,13 @@ static const TransportClass websocket_class = {
     .set_since = websocket_set_since,
 };
 
-Transport *websocket_transport_new_with_times(const char *url, const char *tls_ca, const char *uuid,
+Transport *websocket_transport_new_with_times(const char *url, GTlsDatabase *roots, const char *uuid,
                                               guint64 message_size, const WebsocketTimes *times,
                                               const TransportEvents *events, GError **error)
 {
     if (!https_url_is_allowed(url, "wss", "ws", error))
         return NULL;
-    g_autoptr(SoupSession) session = https_session_new(tls_ca, 2, error);
-    if (!session)
-        return NULL;
+    g_autoptr(SoupSession) session = https_session_new(roots, 2);
     Websocket *ws = g_rc_box_new0(Websocket);
     ws->base.class = &websocket_class;
     ws->events = *events;
@@ -594,9 +592,9 @@ Transport *websocket_transport_new_with_times(const char *url, const char *tls_c
     return &ws->base;
 }
 
-Transport *websocket_transport_new(const char *url, const char *tls_ca, const char *uuid,
+Transport *websocket_transport_new(const char *url, GTlsDatabase *roots, const char *uuid,
                                    guint64 message_size, const TransportEvents *events, GError **error)
 {
-    return websocket_transport_new_with_times(url, tls_ca, uuid, message_size, &WEBSOCKET_TIMES, events,
+    return websocket_transport_new_with_times(url, roots, uuid, message_size, &WEBSOCKET_TIMES, events,
                                               error);
 }

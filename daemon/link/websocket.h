@@ -21,6 +21,6 @@ typedef struct WebsocketTimes {
 
 extern const WebsocketTimes WEBSOCKET_TIMES;
 
-Transport *websocket_transport_new_with_times(const char *url, const char *tls_ca, const char *uuid,
+Transport *websocket_transport_new_with_times(const char *url, GTlsDatabase *roots, const char *uuid,
                                               guint64 message_size, const WebsocketTimes *times,
                                               const TransportEvents *events, GError **error);

@@ -178,6 +178,11 @@ void agent_restart_after(Agent *agent, void (*meanwhile)(void *userdata), void *
         link_add_authority(agent->link, g_ptr_array_index(all, i));
 }
 
+void agent_reload(Agent *agent, const Config *config)
+{
+    link_reload(agent->link, config, link_files_read(config->verification_ca, config->tls_ca));
+}
+
 Token *agent_token(Agent *agent, const char *serial)
 {
     for (guint i = 0; i < agent->tokens->len; i++) {

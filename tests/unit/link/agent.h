@@ -44,6 +44,9 @@ void agent_restart(Agent *agent);
 /* With |meanwhile| done to the folder between the two. */
 void agent_restart_after(Agent *agent, void (*meanwhile)(void *userdata), void *userdata);
 
+/* link_reload, with the files read again. |config| outlives the link. */
+void agent_reload(Agent *agent, const Config *config);
+
 void agent_wait_link(Authority *authority, AuthorityLink state);
 /* Until the authority's message holds |part|. */
 void agent_wait_message(Authority *authority, const char *part);

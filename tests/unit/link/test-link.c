@@ -61,7 +61,7 @@ static void connected_is_taken_back_with_the_connection(void)
     agent_wait_message(authority, "moving house");
     g_assert_cmpuint(link_connected(scene.agent->link), ==, 0);
     scene.platform->link->welcomes = true;
-    link_reload(scene.agent->link, &scene.agent->config);
+    agent_reload(scene.agent, &scene.agent->config);
     agent_wait_link(authority, AUTHORITY_CONNECTED);
     g_assert_cmpuint(scene.platform->bootstraps, ==, 1); /* the token is still good */
     close_scene(&scene);
@@ -84,7 +84,7 @@ static void a_refused_authority_says_why_and_does_not_hold_up_another(void)
     agent_wait_state(scene.agent, LINK_CONNECTED);
     g_assert_nonnull(strstr(link_message(scene.agent->link), "1 of 2"));
     scene.platform->body = NULL;
-    link_reload(scene.agent->link, &scene.agent->config);
+    agent_reload(scene.agent, &scene.agent->config);
     agent_wait_link(bad, AUTHORITY_CONNECTED);
     g_assert_cmpint(authority_link(good), ==, AUTHORITY_CONNECTED);
     close_scene(&scene);
@@ -149,7 +149,7 @@ static void strange_answers_are_told_in_words(void)
         scene.platform->status = cases[i].status;
         scene.platform->body = cases[i].body;
         guint before = scene.platform->bootstraps;
-        link_reload(scene.agent->link, &scene.agent->config);
+        agent_reload(scene.agent, &scene.agent->config);
         wait_bootstraps(scene.platform, before + 1);
         agent_wait_state(scene.agent, LINK_BACKING_OFF);
         if (!strstr(authority_link_message(authority), cases[i].words))
@@ -202,13 +202,13 @@ static void without_a_trust_anchor_it_says_where_to_get_one(void)
     g_autoptr(Agent) agent = agent_new(platform, "fake:serial=F1");
     Config without = agent->config;
     without.verification_ca = (char *)"/nonexistent/anchor.pem";
-    link_reload(agent->link, &without);
+    agent_reload(agent, &without);
     Authority *authority = agent_provision(agent, platform, "F1", "p256", "One");
     agent_wait_state(agent, LINK_UNCONFIGURED);
     g_assert_nonnull(strstr(link_message(agent->link), "iothsmctl trust add"));
     g_assert_cmpstr(authority_link_message(authority), ==, link_message(agent->link));
     g_assert_cmpuint(platform->bootstraps, ==, 0);
-    link_reload(agent->link, &agent->config);
+    agent_reload(agent, &agent->config);
     agent_wait_link(authority, AUTHORITY_CONNECTED);
 }
 

@@ -700,7 +700,7 @@ static void a_request_outlives_its_channel(void)
     }
     Config changed = scene.agent->config;
     changed.message_size /= 2;
-    link_reload(scene.agent->link, &changed);
+    agent_reload(scene.agent, &changed);
     g_assert_cmpint(authority_link(scene.authority), !=, AUTHORITY_CONNECTED);
     agent_wait_link(scene.authority, AUTHORITY_CONNECTED);
     guint answers = count_answers(&scene);
