@@ -9,7 +9,7 @@
 #
 # It skips where containers can't be started: inside one, and for users other than root.
 set -euo pipefail
-: "${SOURCE:?}" "${BUILD:?}" "${PLATFORM:?}"
+: "${SOURCE:?}" "${BUILD:?}" "${PLATFORM:?}" "${YUBIKEY:?}"
 story=${1:?which story?}
 
 skip() {
@@ -28,7 +28,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/iothsm-system.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/share"
 cp -r "$SOURCE"/tests/system/{machine.py,run-chapters.py,chapters,installed.txt} "$SOURCE/README.md" \
-    "$SOURCE/daemon/message-ids.h" "$PLATFORM" "$work/share/"
+    "$SOURCE/daemon/message-ids.h" "$PLATFORM" "$YUBIKEY" "$work/share/"
 
 installed_tree() { # into $work/tree, with a list of it
     (umask 022 && meson install -C "$BUILD" --destdir "$work/tree" --no-rebuild --quiet) || bail_out "meson install failed"
@@ -60,14 +60,14 @@ tell() { # options of boot.sh, "--", chapters
 case $story in
 package)
     packages
-    tell --boots=2 -- package service authority secrets access operation forgotten upgrade plugged traces \
+    tell --boots=2 -- package service authority secrets access operation forgotten yubikey upgrade plugged traces \
         --next-boot second_boot purge
     ;;
 sanitized)
     [ -x "${SANITIZED-}" ] || skip "SANITIZED does not name an iothsmd that was built with sanitizers"
     installed_tree
     cp "$SANITIZED" "$work/share/iothsmd-sanitized"
-    tell --over="$work/tree" -- tree sanitizers service authority secrets access operation forgotten traces
+    tell --over="$work/tree" -- tree sanitizers service authority secrets access operation forgotten yubikey traces
     ;;
 tpm)
     installed_tree

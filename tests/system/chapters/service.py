@@ -6,7 +6,7 @@ import pwd
 import re
 import stat
 
-from machine import (AT_ONCE, BUS, NOT_REACHABLE, STATE, ctl, describe, read, run, state_files, test, unit, write)
+from machine import (AT_ONCE, BUS, NOT_REACHABLE, STATE, ctl, describe, read, run, state_files, test, unit, wait_for, write)
 
 
 @test("man and the shell find what was installed")
@@ -77,7 +77,7 @@ def _():
     run("systemctl", "stop", "iothsmd")
     assert unit("ActiveState", "Result", "ExecMainCode", "ExecMainStatus") == ("inactive", "success", "1", "0")
     assert ctl("status", user="alice").out
-    assert unit("ActiveState") == "active"
+    wait_for(lambda: unit("ActiveState") == "active", "the service to be ready")  # it answers a little earlier
 
 
 @test("the running service has no capability, sees no home and no device, and writes into its state and nowhere else")
