@@ -45,7 +45,8 @@ static void generated_keys_of_all_types_sign(void)
     for (gsize i = 0; i < G_N_ELEMENTS(firmwares); i++) {
         g_autoptr(Scene) scene = scene_new(firmwares[i]);
         log_in(scene);
-        for (gsize k = 0; k < G_N_ELEMENTS(old); k++) {
+        gsize count = i == 1 ? 2 : 3; /* RSA takes its time, and is made as on the older one */
+        for (gsize k = 0; k < count; k++) {
             const char *slot = i == 2 ? new[k].slot : old[k].slot;
             KeyType type = i == 2 ? new[k].type : old[k].type;
             generate(scene, slot, type, NULL);
