@@ -126,7 +126,7 @@ static void other_tokens_are_not_slowed_when_google_does_not_answer(void)
     g_test_message(
         "a certificate by a SoftHSM2 token took %.1f ms, and %.1f ms while %d requests hung at Google",
         (double)before / 1000, (double)during / 1000, HANGING);
-    g_assert_cmpint(during, <, 3 * before + 500 * G_TIME_SPAN_MILLISECOND); /* hung with it, it is 10 s */
+    g_assert_cmpint(during, <, 5 * before + G_TIME_SPAN_SECOND); /* hung with it, it is 10 s */
     for (int i = 0; i < HANGING; i++) {
         g_subprocess_force_exit(hanging[i]);
         g_object_unref(hanging[i]);

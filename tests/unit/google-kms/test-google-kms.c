@@ -236,7 +236,7 @@ static void a_key_that_is_gone_is_noticed_at_its_next_use(void)
     scene_open(&scene, one_key);
     Token *token = add_ring(&scene, "signer");
     google_cloud_tell(scene.cloud, "{'do': 'forget-key', 'key': 'p256'}");
-    g_autofree char *sentence = assert_fails_within(slot_of(token, "p256:1"), 5000, IOTHSM_ERROR_SLOT_EMPTY);
+    g_autofree char *sentence = assert_fails_within(slot_of(token, "p256:1"), 30000, IOTHSM_ERROR_SLOT_EMPTY);
     assert_says(sentence, "p256:1");
     test_wait_for(is_without_slots, token, SECONDS);
     scene_close(&scene);
@@ -253,7 +253,7 @@ static void a_version_that_is_not_enabled_is_named(void)
             g_strdup_printf("{'do': 'state', 'version': 'p256/1', 'state': '%s'}", states[i]);
         google_cloud_tell(scene.cloud, tell);
         g_autofree char *sentence =
-            assert_fails_within(slot_of(token, "p256:1"), 5000, IOTHSM_ERROR_CLOUD_REFUSED);
+            assert_fails_within(slot_of(token, "p256:1"), 30000, IOTHSM_ERROR_CLOUD_REFUSED);
         assert_says(sentence, "p256:1");
         assert_says(sentence, states[i]);
     }
@@ -298,21 +298,29 @@ static void a_thousand_signatures_read_nothing(void)
     scene_close(&scene);
 }
 
+static bool are_sixteen_signing(void *cloud)
+{
+    return google_cloud_count(cloud, "signing") == 16;
+}
+
+/* And who closes the ring does not wait for them. */
 static void several_requests_of_one_key_are_in_flight(void)
 {
     Scene scene;
     scene_open(&scene, one_key);
     Token *token = add_ring(&scene, "signer");
     google_cloud_tell(scene.cloud, "{'do': 'fault', 'kind': 'slow', 'at': 'sign', 'count': 0, "
-                                   "'milliseconds': 200}");
-    Job jobs[16] = {0};
+                                   "'milliseconds': 600000}");
+    Job jobs[20] = {0};
     for (guint i = 0; i < G_N_ELEMENTS(jobs); i++)
-        start_job(&jobs[i], slot_of(token, "p256:1"), 30000);
+        start_job(&jobs[i], slot_of(token, "p256:1"), 600000);
+    test_wait_for(are_sixteen_signing, scene.cloud, SECONDS);
+    close_source(&scene);
     for (guint i = 0; i < G_N_ELEMENTS(jobs); i++) {
-        ending_ok(&jobs[i].ending);
+        ending_fails(&jobs[i].ending, IOTHSM_ERROR_TOKEN_GONE);
         clear_job(&jobs[i]);
     }
-    g_assert_cmpint(google_cloud_count(scene.cloud, "most-signing"), ==, 16);
+    open_source(&scene);
     scene_close(&scene);
 }
 
@@ -357,19 +365,21 @@ static void what_stays_ends_in_a_sentence(void)
         const char *fault;
         IothsmError code;
         const char *words;
+        gint64 milliseconds; /* most end before */
     } cases[] = {
-        {"'kind': 'status', 'status': 401", IOTHSM_ERROR_CLOUD_REFUSED, "401"},
-        {"'kind': 'status', 'status': 403", IOTHSM_ERROR_CLOUD_REFUSED, "roles/cloudkms.signerVerifier"},
-        {"'kind': 'status', 'status': 429", IOTHSM_ERROR_LIMITS_EXCEEDED, "quota"},
-        {"'kind': 'status', 'status': 500", IOTHSM_ERROR_LINK_DOWN, "own error 500"},
-        {"'kind': 'slow', 'milliseconds': 60000", IOTHSM_ERROR_TIMED_OUT, "did not answer in time"},
-        {"'kind': 'drop'", IOTHSM_ERROR_LINK_DOWN, "No connection to 127.0.0.1"},
-        {"'kind': 'not-json'", IOTHSM_ERROR_FAILED, "can't be understood"},
-        {"'kind': 'large'", IOTHSM_ERROR_LIMITS_EXCEEDED, "larger than"},
-        {"'kind': 'wrong-crc'", IOTHSM_ERROR_TOKEN_SUSPECT, "checksum"},
-        {"'kind': 'damaged'", IOTHSM_ERROR_TOKEN_SUSPECT, "nothing of it was used"},
-        {"'kind': 'unverified'", IOTHSM_ERROR_TOKEN_SUSPECT, "checksum"},
-        {"'kind': 'wrong-name'", IOTHSM_ERROR_TOKEN_SUSPECT, "nothing of it was used"},
+        {"'kind': 'status', 'status': 401", IOTHSM_ERROR_CLOUD_REFUSED, "401", 60000},
+        {"'kind': 'status', 'status': 403", IOTHSM_ERROR_CLOUD_REFUSED, "roles/cloudkms.signerVerifier",
+         60000},
+        {"'kind': 'status', 'status': 429", IOTHSM_ERROR_LIMITS_EXCEEDED, "quota", 3000},
+        {"'kind': 'status', 'status': 500", IOTHSM_ERROR_LINK_DOWN, "own error 500", 3000},
+        {"'kind': 'slow', 'milliseconds': 60000", IOTHSM_ERROR_TIMED_OUT, "did not answer in time", 1000},
+        {"'kind': 'drop'", IOTHSM_ERROR_LINK_DOWN, "No connection to 127.0.0.1", 60000},
+        {"'kind': 'not-json'", IOTHSM_ERROR_FAILED, "can't be understood", 60000},
+        {"'kind': 'large'", IOTHSM_ERROR_LIMITS_EXCEEDED, "larger than", 60000},
+        {"'kind': 'wrong-crc'", IOTHSM_ERROR_TOKEN_SUSPECT, "checksum", 60000},
+        {"'kind': 'damaged'", IOTHSM_ERROR_TOKEN_SUSPECT, "nothing of it was used", 60000},
+        {"'kind': 'unverified'", IOTHSM_ERROR_TOKEN_SUSPECT, "checksum", 60000},
+        {"'kind': 'wrong-name'", IOTHSM_ERROR_TOKEN_SUSPECT, "nothing of it was used", 60000},
     };
     Scene scene;
     scene_open(&scene, one_key);
@@ -379,10 +389,9 @@ static void what_stays_ends_in_a_sentence(void)
             g_strdup_printf("{'do': 'fault', 'at': 'sign', 'count': 0, %s}", cases[i].fault);
         g_test_message("%s", fault);
         google_cloud_tell(scene.cloud, fault);
-        gint64 began = g_get_monotonic_time();
-        g_autofree char *sentence = assert_fails_within(slot_of(token, "p256:1"), 1500, cases[i].code);
+        g_autofree char *sentence =
+            assert_fails_within(slot_of(token, "p256:1"), cases[i].milliseconds, cases[i].code);
         assert_says(sentence, cases[i].words);
-        g_assert_cmpint(g_get_monotonic_time() - began, <, 5 * G_TIME_SPAN_SECOND);
         google_cloud_tell(scene.cloud, "{'do': 'clear-faults'}");
         assert_slot_signs(slot_of(token, "p256:1"));
     }
@@ -403,8 +412,8 @@ static void a_used_up_quota_waits_inside_the_deadline(void)
                       "{'do': 'fault', 'at': 'sign', 'kind': 'status', 'status': 429, 'retry_after': 30}");
     began = g_get_monotonic_time();
     g_autofree char *sentence =
-        assert_fails_within(slot_of(token, "p256:1"), 3000, IOTHSM_ERROR_LIMITS_EXCEEDED);
-    g_assert_cmpint(g_get_monotonic_time() - began, <, 2 * G_TIME_SPAN_SECOND);
+        assert_fails_within(slot_of(token, "p256:1"), 20000, IOTHSM_ERROR_LIMITS_EXCEEDED);
+    g_assert_cmpint(g_get_monotonic_time() - began, <, 10 * G_TIME_SPAN_SECOND);
     scene_close(&scene);
 }
 
@@ -434,7 +443,7 @@ static void a_ring_without_network_heals_by_itself(void)
     assert_slot_signs(slot_of(token, "p256:1"));
 
     google_cloud_stop(scene.cloud);
-    g_autofree char *sentence = assert_fails_within(slot_of(token, "p256:1"), 5000, IOTHSM_ERROR_LINK_DOWN);
+    g_autofree char *sentence = assert_fails_within(slot_of(token, "p256:1"), 30000, IOTHSM_ERROR_LINK_DOWN);
     assert_says(sentence, "No connection to 127.0.0.1");
     google_cloud_start_again(scene.cloud);
     assert_slot_signs(slot_of(token, "p256:1"));
@@ -616,7 +625,8 @@ static bool lists(JsonObject *listing, const char *name)
 
 static void the_walk_to_a_key_ring_reads_every_page(void)
 {
-    static const char *const options[] = {"--page-size=1", NULL};
+    static const char *const options[] = {"--page-size=1", "--key=one=EC_SIGN_P256_SHA256",
+                                          "--key=two=EC_SIGN_P384_SHA384", NULL};
     static const char *const steps[] = {"", "projects/home-pki", "projects/home-pki/locations/europe-west3",
                                         RING};
     Scene scene;
@@ -627,7 +637,7 @@ static void the_walk_to_a_key_ring_reads_every_page(void)
         g_assert_cmpuint(json_array_get_length(json_object_get_array_member(listing, "children")), >=, 2);
     }
     g_autoptr(JsonObject) slots = browse(&scene, RING);
-    g_assert_true(lists(slots, "rsa4096-sha512:1"));
+    g_assert_true(lists(slots, "two:1"));
     g_auto(Ending) ending = {0};
     google_kms_browse(scene.fixture->source, "folders/1", NULL, NULL, ending_text, &ending);
     ending_fails(&ending, IOTHSM_ERROR_INVALID);
