@@ -7,7 +7,8 @@
 #include <stdbool.h>
 
 /* Moves this process, before its first thread, to namespaces where it may speak for udevd: a network of its
- * own, and a /run of its own in which udevd seems to run. False: this machine does not allow it. */
+ * own with nothing but loopback, and a /run of its own in which udevd seems to run. False: this machine does
+ * not allow it. */
 bool udev_message_enter(void);
 
 /* A socket to send from. */
