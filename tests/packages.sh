@@ -18,6 +18,7 @@ packages_test=(
     udev umockdev libumockdev-dev
     dpkg-dev debhelper lintian make dbus-bin swtpm tpm2-tools libtss2-tcti-swtpm0 mmdebstrap
 )
+packages_vm=(qemu-system-x86 mmdebstrap busybox-static cpio e2fsprogs swtpm)
 
 # Runs "$@" and shows what it said only when it fails.
 quietly() {

@@ -26,7 +26,7 @@ BUS = ("org.pkiaas.IoTHSM", "/org/pkiaas/IoTHSM", "org.pkiaas.IoTHSM1.Manager")
 REFUSED = 4
 NOT_REACHABLE = 5
 AT_ONCE = 3  # seconds within which something is refused for which nobody is asked
-PATIENCE = 30  # seconds after which what is waited for will not come
+PATIENCE = int(os.environ.get("PATIENCE", 30))  # seconds after which what is waited for will not come
 
 
 
@@ -88,7 +88,7 @@ def wait_for(condition, what):
         found = condition()
         if found:
             return found
-        time.sleep(0.05)
+        time.sleep(PATIENCE / 600)  # a machine that needs patience has better things to do than to be asked
     raise AssertionError(f"waited {PATIENCE} s for {what}")
 
 
