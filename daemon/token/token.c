@@ -255,6 +255,7 @@ static bool act_thread(void *data, GCancellable *cancelled, GError **error)
     if (!act->info && !act->failure) {
         act->probe = g_atomic_int_add(&act->driver->probes, 1) + 1;
         act->info = backend->class->probe(backend, &act->failure);
+        act_note_refused(act);
     }
     if (!act->run && act->failure) {
         g_propagate_error(error, g_error_copy(act->failure));
