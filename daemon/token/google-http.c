@@ -396,12 +396,24 @@ static void set_still_busy(const HttpRequest *request, guint status, GError **er
                     status, request->what);
 }
 
+/* Time that ran out in a row of busy answers says less than they do. |busy| is the last one's status, or 0. */
+static void explain_failure(const HttpRequest *request, guint busy, GError *failure, GError **error)
+{
+    if (busy && g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT)) {
+        g_error_free(failure);
+        set_still_busy(request, busy, error);
+    } else {
+        g_propagate_error(error, failure);
+    }
+}
+
 bool google_session_send(GoogleSession *session, const HttpRequest *request, const KeyLimits *limits,
                          HttpAnswer *ret_answer, GError **error)
 {
     gint64 left = limits->deadline - g_get_monotonic_time();
     gint64 until = limits->deadline - CLAMP(left / 10, 0, EARLIER_MAX);
     bool broken = false;
+    guint busy = 0;
     for (guint attempt = 0;; attempt++) {
         g_auto(HttpAnswer) answer = {0};
         g_autoptr(GError) failure = NULL;
@@ -412,7 +424,7 @@ bool google_session_send(GoogleSession *session, const HttpRequest *request, con
                 broken = true;
                 continue;
             }
-            g_propagate_error(error, g_steal_pointer(&failure));
+            explain_failure(request, busy, g_steal_pointer(&failure), error);
             return false;
         }
         if (!is_busy(answer.status)) {
@@ -420,9 +432,14 @@ bool google_session_send(GoogleSession *session, const HttpRequest *request, con
             answer.body = NULL;
             return true;
         }
+        busy = answer.status;
         gint64 next = g_get_monotonic_time() + pause_before(attempt, retry_after);
-        if (next >= until || !sleep_until(next, limits->cancelled)) {
-            set_still_busy(request, answer.status, error);
+        if (next >= until) {
+            set_still_busy(request, busy, error);
+            return false;
+        }
+        if (!sleep_until(next, limits->cancelled)) {
+            set_given_up(request, true, error);
             return false;
         }
     }

@@ -415,6 +415,20 @@ static void a_used_up_quota_waits_inside_the_deadline(void)
     scene_close(&scene);
 }
 
+/* What Google said tells more than that the time was over. */
+static void a_busy_google_is_named_when_the_time_is_over(void)
+{
+    Scene scene;
+    scene_open(&scene, one_key);
+    Token *token = add_ring(&scene, "signer");
+    google_cloud_tell(scene.cloud, "{'do': 'fault', 'at': 'sign', 'kind': 'status', 'status': 503}");
+    google_cloud_tell(scene.cloud, "{'do': 'fault', 'at': 'sign', 'kind': 'slow', 'milliseconds': 600000, "
+                                   "'count': 0}");
+    g_autofree char *sentence = assert_fails_within(slot_of(token, "p256:1"), 3000, IOTHSM_ERROR_LINK_DOWN);
+    assert_says(sentence, "own error 503");
+    scene_close(&scene);
+}
+
 static bool is_failed(void *token)
 {
     return token_state(token) == TOKEN_STATE_FAILED;
@@ -722,6 +736,7 @@ int main(int argc, char **argv)
     ADD(what_passes_is_tried_again);
     ADD(what_stays_ends_in_a_sentence);
     ADD(a_used_up_quota_waits_inside_the_deadline);
+    ADD(a_busy_google_is_named_when_the_time_is_over);
     ADD(a_ring_without_network_heals_by_itself);
     ADD(an_access_token_is_renewed_before_it_expires);
     ADD(a_token_that_was_taken_back_is_renewed_once_for_all);
