@@ -25,6 +25,10 @@
 #define SPARE_SECONDS 10
 /* After a renewal that failed while the old token is still good. */
 #define PAUSE_SECONDS 30
+/* How often somebody who waits for another's renewal looks whether it is still wanted. */
+#define LOOK_INTERVAL (50 * G_TIME_SPAN_MILLISECOND)
+/* More than a JWT with the longest names and an RSA-4096 signature, so that it is written in one place. */
+#define ASSERTION_SIZE 8192
 
 struct GoogleCredentials {
     gatomicrefcount references;
@@ -117,12 +121,11 @@ static EVP_PKEY *read_key(const char *pem, GError **error)
     return NULL;
 }
 
-static GoogleCredentials *read_members(JsonObject *file, GError **error)
+static GoogleCredentials *read_members(JsonObject *file, const char *pem, GError **error)
 {
     const char *type = json_get_string(file, "type", NULL);
     const char *email = json_get_string(file, "client_email", NULL);
     const char *key_id = json_get_string(file, "private_key_id", NULL);
-    const char *pem = json_get_string(file, "private_key", NULL);
     const char *token_url = json_get_string(file, "token_uri", NULL);
     if (g_strcmp0(type, "service_account") != 0)
         return invalid(error, "their type is not service_account"), NULL;
@@ -132,7 +135,6 @@ static GoogleCredentials *read_members(JsonObject *file, GError **error)
     if (!google_url_check(token_url, error))
         return NULL;
     EVP_PKEY *key = read_key(pem, error);
-    OPENSSL_cleanse((char *)pem, strlen(pem)); /* json-glib's copy */
     if (!key)
         return NULL;
     GoogleCredentials *credentials = credentials_new(email, token_url);
@@ -147,7 +149,11 @@ GoogleCredentials *google_credentials_parse(const Secret *json, GError **error)
     g_autoptr(JsonObject) file = json_object_parse(secret_data(json), secret_size(json), &wrong);
     if (!file)
         return invalid(error, wrong->message), NULL;
-    return read_members(file, error);
+    const char *pem = json_get_string(file, "private_key", NULL);
+    GoogleCredentials *credentials = read_members(file, pem, error);
+    if (pem)
+        OPENSSL_cleanse((char *)pem, strlen(pem)); /* json-glib's copy */
+    return credentials;
 }
 
 GoogleCredentials *google_credentials_new_metadata(const char *metadata)
@@ -164,6 +170,7 @@ static void append_base64url(GString *text, const void *data, gsize size)
     g_autofree char *encoded = g_base64_encode(data, size);
     for (const char *at = encoded; *at && *at != '='; at++)
         g_string_append_c(text, *at == '+' ? '-' : *at == '/' ? '_' : *at);
+    OPENSSL_cleanse(encoded, strlen(encoded));
 }
 
 static void append_object(GString *text, JsonObject *object)
@@ -198,7 +205,7 @@ static void free_wiped(GString *text)
 
 Secret *google_credentials_assertion(const GoogleCredentials *credentials, gint64 now, GError **error)
 {
-    GString *text = g_string_new(NULL);
+    GString *text = g_string_sized_new(ASSERTION_SIZE);
     g_autoptr(EVP_MD_CTX) signer = EVP_MD_CTX_new();
     unsigned char signature[1024];
     size_t size = sizeof signature;
@@ -213,18 +220,26 @@ Secret *google_credentials_assertion(const GoogleCredentials *credentials, gint6
     }
     Secret *assertion = done ? secret_new(text->str, text->len) : NULL;
     free_wiped(text);
+    OPENSSL_cleanse(signature, sizeof signature);
     return assertion;
 }
 
-/* Transfer full. */
+static void free_grant(void *text)
+{
+    free_wiped(text);
+}
+
+/* Wiped with its last reference. Transfer full. */
 static GBytes *grant_body(const GoogleCredentials *credentials, GError **error)
 {
     g_autoptr(Secret) assertion =
         google_credentials_assertion(credentials, g_get_real_time() / G_USEC_PER_SEC, error);
     if (!assertion)
         return NULL;
-    g_autofree char *body = g_strconcat(GRANT, secret_data(assertion), NULL);
-    return g_bytes_new_take(g_steal_pointer(&body), strlen(GRANT) + secret_size(assertion));
+    GString *body = g_string_sized_new(strlen(GRANT) + secret_size(assertion) + 1);
+    g_string_append(body, GRANT);
+    g_string_append_len(body, secret_data(assertion), (gssize)secret_size(assertion));
+    return g_bytes_new_with_free_func(body->str, body->len, free_grant, body);
 }
 
 static void set_refused(const GoogleCredentials *credentials, const HttpAnswer *answer, GError **error)
@@ -322,13 +337,26 @@ static void renew(GoogleCredentials *credentials, GoogleSession *session, const 
     take_over(credentials, access, began, seconds, failure);
 }
 
-/* With the lock. False: the time is over. */
-static bool wait_for_renewal(GoogleCredentials *credentials, const KeyLimits *limits)
+/* With the lock. False with |error|: the time is over, or nobody waits for us any more. Who renews may be a
+ * thread of another key ring, which has more time. */
+static bool wait_for_renewal(GoogleCredentials *credentials, const KeyLimits *limits, GError **error)
 {
     guint before = credentials->renewals;
-    while (credentials->renewing && credentials->renewals == before)
-        if (!g_cond_wait_until(&credentials->renewed, &credentials->lock, limits->deadline))
+    while (credentials->renewing && credentials->renewals == before) {
+        gint64 now = g_get_monotonic_time();
+        if (limits->cancelled && g_cancellable_is_cancelled(limits->cancelled)) {
+            g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED,
+                                "The request to Google was given up");
             return false;
+        }
+        if (now >= limits->deadline) {
+            g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT,
+                                "Google did not give an access token in time; try again");
+            return false;
+        }
+        g_cond_wait_until(&credentials->renewed, &credentials->lock,
+                          MIN(limits->deadline, now + LOOK_INTERVAL));
+    }
     return true;
 }
 
@@ -347,13 +375,10 @@ static bool have_access(GoogleCredentials *credentials, GoogleSession *session, 
         if (is_good(credentials) && (credentials->renewing || g_get_monotonic_time() < credentials->renew_at))
             return true;
         bool mine = !credentials->renewing;
-        if (mine) {
+        if (mine)
             renew(credentials, session, limits);
-        } else if (!wait_for_renewal(credentials, limits)) {
-            g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT,
-                                "Google did not give an access token in time; try again");
+        else if (!wait_for_renewal(credentials, limits, error))
             return false;
-        }
         if (credentials->access && (!credentials->failure || is_good(credentials)))
             return true;
         if (credentials->failure && (mine || !was_given_up(credentials->failure))) {

@@ -7,6 +7,7 @@
 #include "daemon/json.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/crc32c.h"
+#include <openssl/crypto.h>
 #include <openssl/pem.h>
 #include <string.h>
 
@@ -394,11 +395,12 @@ Secret *kms_read_access_token(const char *text, gsize size, gint64 *ret_seconds,
     bool good = token && *token && is_header_text(token) &&
                 (!type || g_ascii_strcasecmp(type, "Bearer") == 0) &&
                 json_get_integer(answer, "expires_in", &seconds, NULL) && seconds > 0;
-    if (!good)
+    Secret *secret = good ? secret_new(token, strlen(token)) : NULL;
+    if (token)
+        OPENSSL_cleanse((char *)token, strlen(token)); /* json-glib's copy */
+    if (!secret)
         return not_understood(error, "an access token", NULL), NULL;
     *ret_seconds = MIN(seconds, 24 * 3600);
-    Secret *secret = secret_new(token, strlen(token));
-    OPENSSL_cleanse((char *)token, strlen(token)); /* json-glib's copy */
     return secret;
 }
 

@@ -210,7 +210,7 @@ static bool add_key(KmsToken *token, GHashTable *keys, KmsVersion *version, cons
 
 static GHashTable *list_keys(KmsToken *token, GError **error)
 {
-    const KeyLimits limits = {G_MAXINT64, NULL};
+    const KeyLimits limits = *key_provider_limits();
     g_autoptr(GHashTable) keys = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, key_free);
     g_autoptr(GPtrArray) versions = kms_client_list_versions(token->client, token->key_ring, &limits, error);
     for (guint i = 0; versions && i < versions->len; i++) {

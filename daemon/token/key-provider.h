@@ -39,8 +39,8 @@ typedef struct KeyScheme {
 EVP_PKEY *key_provider_bound_key(EVP_PKEY *public_key, const KeyScheme *scheme, KeySignFunc sign,
                                  void *userdata, void (*release)(void *));
 
-/* How long a callback may take. Who uses a key sets it for the thread, and takes it back with NULL; |limits|
- * stays the caller's. */
+/* How long a callback, or a look at the token, may take. Who uses a key sets it for the thread, and takes it
+ * back with NULL; |limits| stays the caller's. */
 typedef struct KeyLimits {
     gint64 deadline;         /* µs of g_get_monotonic_time(), or G_MAXINT64 */
     GCancellable *cancelled; /* set when nobody waits any more; or NULL */

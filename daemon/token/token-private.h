@@ -54,8 +54,9 @@ struct Act {
     TokenInfo *info;
     gint probe; /* the number of the probe that made |info| */
     PinVerdict verdict;
-    GError *failure; /* why the token could not be read */
-    char *note;      /* a sentence about the PIN that a person should see */
+    GError *failure;         /* why the token could not be read */
+    char *note;              /* a sentence about the PIN that a person should see */
+    bool only_token_ends_it; /* nobody else gives it up: then its look at the token may stop, too */
     /* Main thread */
     gint64 since; /* µs since the epoch: it was asked for then */
     bool submitted;

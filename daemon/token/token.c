@@ -6,6 +6,7 @@
  * order. Each probe has a number, and what an older probe saw never replaces what a newer one did. */
 
 #include "daemon/error.h"
+#include "daemon/token/key-provider.h"
 #include "daemon/token/token-private.h"
 #include <string.h>
 
@@ -249,7 +250,10 @@ static bool act_thread(void *data, GCancellable *cancelled, GError **error)
 {
     Act *act = data;
     Backend *backend = act->driver->backend;
+    const KeyLimits limits = {G_MAXINT64, cancelled};
     act_note_refused(act);
+    if (act->only_token_ends_it)
+        key_provider_limit(&limits);
     bool done = !act->run || act->run(act, cancelled, error);
     act_note_refused(act);
     if (!act->info && !act->failure) {
@@ -334,6 +338,7 @@ void act_submit(Act *act, GCancellable *cancellable)
         g_ptr_array_add(token->acts, act);
         token_changed(token);
     }
+    act->only_token_ends_it = !cancellable;
     act->submitted = worker_submit(token->worker, act_thread, act, act_let_go, WORKER_NO_DEADLINE,
                                    cancellable, act_done, act, &error);
     if (!act->submitted)

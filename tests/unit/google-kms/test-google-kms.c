@@ -322,6 +322,28 @@ static void several_requests_of_one_key_are_in_flight(void)
     scene_close(&scene);
 }
 
+/* A list that hangs would keep it for ten seconds a page. */
+static void a_ring_that_is_closed_does_not_wait_for_its_list(void)
+{
+    Scene scene;
+    scene_open(&scene, one_key);
+    Token *token = add_ring(&scene, "signer");
+    google_cloud_tell(scene.cloud, "{'do': 'reset-counts'}");
+    google_cloud_tell(scene.cloud,
+                      "{'do': 'fault', 'kind': 'slow', 'at': 'keys', 'count': 0, 'milliseconds': 600000}");
+    g_auto(Ending) read = {0};
+    fixture_reload(scene.fixture);
+    token_refresh(token, ending_done, &read);
+    while (google_cloud_count(scene.cloud, "keys") == 0)
+        g_main_context_iteration(NULL, FALSE);
+    gint64 began = g_get_monotonic_time();
+    close_source(&scene);
+    g_assert_cmpint(g_get_monotonic_time() - began, <, 8 * G_TIME_SPAN_SECOND);
+    g_assert_error(read.error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE);
+    open_source(&scene);
+    scene_close(&scene);
+}
+
 /* --- what goes wrong ---------------------------------------------------------------------------------- */
 
 static void what_passes_is_tried_again(void)
@@ -733,6 +755,7 @@ int main(int argc, char **argv)
     ADD(a_version_that_is_not_enabled_is_named);
     ADD(a_thousand_signatures_read_nothing);
     ADD(several_requests_of_one_key_are_in_flight);
+    ADD(a_ring_that_is_closed_does_not_wait_for_its_list);
     ADD(what_passes_is_tried_again);
     ADD(what_stays_ends_in_a_sentence);
     ADD(a_used_up_quota_waits_inside_the_deadline);
