@@ -277,6 +277,7 @@ static void report_saved(Inquiry *inquiry)
     if (inquiry->reported || !inquiry->saved || inquiry->source->closing)
         return;
     inquiry->reported = true;
+    inquiry->source->changes++;
     kms_source_report(inquiry->source, inquiry->name, inquiry->credentials, NULL);
 }
 
@@ -344,7 +345,7 @@ static Inquiry *inquiry_new(KmsSource *source, const char *name, Secret *json, T
 
 static void submit(Inquiry *inquiry, WorkerRunFunc work, GCancellable *cancellable, GError *refused)
 {
-    kms_source_submit(inquiry->source, &(KmsJob){work, inquiry, inquiry_free, inquiry_done},
+    kms_source_submit(inquiry->source->worker, &(KmsJob){work, inquiry, inquiry_free, inquiry_done},
                       inquiry->deadline, cancellable, refused);
 }
 

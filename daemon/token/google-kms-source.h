@@ -19,9 +19,11 @@ typedef struct KmsSource {
     KmsStore store;
     GoogleEndpoints endpoints; /* all set, owned */
     GoogleHttp *http;
-    Worker *worker;
+    Worker *files;  /* the state directory, one job after the other */
+    Worker *worker; /* Google */
     SourceEvents events;
     GPtrArray *rings; /* KmsRing */
+    guint changes;    /* of |rings| that were not found by looking */
     bool closing;
 } KmsSource;
 
@@ -33,8 +35,9 @@ typedef struct KmsJob {
     DoneFunc done;
 } KmsJob;
 
-/* |refused| is taken: where it is set the job is not run, and |done| gets it. */
-void kms_source_submit(KmsSource *source, const KmsJob *job, gint64 deadline, GCancellable *cancellable,
+/* To one of the source's workers. |refused| is taken: where it is set the job is not run, and |done| gets it.
+ */
+void kms_source_submit(Worker *worker, const KmsJob *job, gint64 deadline, GCancellable *cancellable,
                        GError *refused);
 
 /* NULL credentials: the machine's. Transfer full. Any thread. */

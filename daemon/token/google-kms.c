@@ -85,11 +85,11 @@ static gboolean on_refusal(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-void kms_source_submit(KmsSource *source, const KmsJob *job, gint64 deadline, GCancellable *cancellable,
+void kms_source_submit(Worker *worker, const KmsJob *job, gint64 deadline, GCancellable *cancellable,
                        GError *refused)
 {
     g_autoptr(GError) failure = NULL;
-    if (!refused && worker_load(source->worker) >= QUEUE_LENGTH)
+    if (!refused && worker_load(worker) >= QUEUE_LENGTH)
         refused = g_error_new_literal(IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_BUSY,
                                       "Too much is being asked of Google already; try again in a moment");
     if (refused) {
@@ -98,8 +98,8 @@ void kms_source_submit(KmsSource *source, const KmsJob *job, gint64 deadline, GC
         g_idle_add_full(G_PRIORITY_DEFAULT, on_refusal, refusal, NULL);
         return;
     }
-    bool taken = worker_submit(source->worker, job->run, job->data, job->free_data, deadline, cancellable,
-                               job->done, job->data, &failure);
+    bool taken = worker_submit(worker, job->run, job->data, job->free_data, deadline, cancellable, job->done,
+                               job->data, &failure);
     g_assert(taken); /* the queue has room, and the worker is closed last */
 }
 
@@ -123,6 +123,7 @@ typedef struct Look {
     KmsSource *source; /* main thread */
     KmsStore store;
     const GoogleEndpoints *endpoints;
+    guint changes;    /* when it began; main thread */
     GPtrArray *found; /* NULL: not looked */
     DoneFunc done;
     void *userdata;
@@ -175,10 +176,16 @@ static void forget_ring(KmsSource *source, const char *serial)
     source->events.gone(&source->source, serial, source->events.userdata);
 }
 
+static void look_again(Source *base, DoneFunc done, void *userdata);
+
 static void look_done(const GError *error, void *userdata)
 {
     Look *look = userdata;
     KmsSource *source = look->source;
+    if (!error && look->changes != source->changes) {
+        look_again(&source->source, look->done, look->userdata); /* it may have seen what was before */
+        return;
+    }
     for (guint i = error ? 0 : source->rings->len; i-- > 0;) {
         KmsRing *ring = g_ptr_array_index(source->rings, i);
         g_autofree char *serial = g_strdup(ring->serial);
@@ -200,10 +207,11 @@ static void look_again(Source *base, DoneFunc done, void *userdata)
     *look = (Look){.source = source,
                    .store = source->store,
                    .endpoints = &source->endpoints,
+                   .changes = source->changes,
                    .done = done,
                    .userdata = userdata};
-    kms_source_submit(source, &(KmsJob){look_run, look, look_free, look_done}, WORKER_NO_DEADLINE, NULL,
-                      NULL);
+    kms_source_submit(source->files, &(KmsJob){look_run, look, look_free, look_done}, WORKER_NO_DEADLINE,
+                      NULL, NULL);
 }
 
 static void kms_start(Source *base, const SourceEvents *events, DoneFunc done, void *userdata)
@@ -217,6 +225,7 @@ static void kms_source_free(Source *base)
     KmsSource *source = (KmsSource *)base;
     source->closing = true;
     worker_close_and_join(source->worker);
+    worker_close_and_join(source->files);
     g_ptr_array_unref(source->rings);
     google_http_free(source->http);
     g_free((char *)source->endpoints.kms);
@@ -238,6 +247,7 @@ Source *google_kms_source_new(Sealing *sealing, const GoogleEndpoints *endpoints
             g_strdup(endpoints->resource_manager ? endpoints->resource_manager : RESOURCE_MANAGER_URL),
         .metadata = g_strdup(endpoints->metadata ? endpoints->metadata : METADATA_URL)};
     source->http = google_http_new();
+    source->files = worker_new("key-rings", 1, QUEUE_LENGTH);
     source->worker = worker_new("google-kms", THREADS, QUEUE_LENGTH);
     source->rings = g_ptr_array_new_with_free_func(ring_free);
     return &source->source;
@@ -269,8 +279,10 @@ static bool removal_run(void *data, GCancellable *cancelled, GError **error)
 static void removal_done(const GError *error, void *userdata)
 {
     const Removal *removal = userdata;
-    if (!error)
+    if (!error) {
+        removal->source->changes++;
         forget_ring(removal->source, removal->serial);
+    }
     removal->done(error, removal->userdata);
 }
 
@@ -286,6 +298,6 @@ void google_kms_source_remove(Source *base, const char *serial, DoneFunc done, v
     GError *error = NULL;
     if (!kms_source_find(source, serial))
         g_set_error(&error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_TOKEN, "There is no key ring %s here", serial);
-    kms_source_submit(source, &(KmsJob){removal_run, removal, removal_free, removal_done}, WORKER_NO_DEADLINE,
-                      NULL, error);
+    kms_source_submit(source->files, &(KmsJob){removal_run, removal, removal_free, removal_done},
+                      WORKER_NO_DEADLINE, NULL, error);
 }

@@ -418,6 +418,56 @@ static void what_stays_ends_in_a_sentence(void)
     scene_close(&scene);
 }
 
+/* What is asked before there is anything to sign with, and for credentials: nothing of a damaged answer gets
+ * into the list, and what passes costs one question more. */
+static void what_passes_while_keys_are_listed_is_tried_again(void)
+{
+    static const struct {
+        const char *fault;
+        const char *place;
+        gint64 tries;
+    } cases[] = {
+        {"'kind': 'wrong-crc'", "public-key", 2},        {"'kind': 'damaged'", "public-key", 2},
+        {"'kind': 'wrong-name'", "public-key", 2},       {"'kind': 'drop'", "public-key", 2},
+        {"'kind': 'status', 'status': 429", "keys", 2},  {"'kind': 'status', 'status': 503", "versions", 2},
+        {"'kind': 'status', 'status': 401", "keys", 2},  {"'kind': 'status', 'status': 500", "token", 2},
+        {"'kind': 'status', 'status': 429", "token", 2},
+    };
+    Scene scene;
+    scene_open(&scene, one_key);
+    (void)add_ring(&scene, "signer");
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *fault =
+            g_strdup_printf("{'do': 'fault', 'at': '%s', %s}", cases[i].place, cases[i].fault);
+        g_test_message("%s", fault);
+        close_source(&scene);
+        google_cloud_tell(scene.cloud, "{'do': 'reset-counts'}");
+        google_cloud_tell(scene.cloud, fault);
+        open_source(&scene);
+        Token *token = fixture_token(scene.fixture, SERIAL);
+        g_assert_cmpint(token_state(token), ==, TOKEN_STATE_READY);
+        g_assert_cmpint(google_cloud_count(scene.cloud, cases[i].place), ==, cases[i].tries);
+        assert_slot_signs(slot_of(token, "p256:1"));
+    }
+    scene_close(&scene);
+}
+
+/* The token says so, and nobody signs with a key that may be another one. */
+static void a_public_key_that_stays_damaged_is_not_used(void)
+{
+    Scene scene;
+    scene_open(&scene, one_key);
+    (void)add_ring(&scene, "signer");
+    close_source(&scene);
+    google_cloud_tell(scene.cloud, "{'do': 'fault', 'at': 'public-key', 'kind': 'damaged', 'count': 0}");
+    open_source(&scene);
+    Token *token = fixture_token(scene.fixture, SERIAL);
+    g_assert_cmpint(token_state(token), ==, TOKEN_STATE_FAILED);
+    assert_says(token_message(token), "checksum does not match");
+    g_assert_cmpuint(token_slots(token)->len, ==, 0);
+    scene_close(&scene);
+}
+
 static void a_used_up_quota_waits_inside_the_deadline(void)
 {
     Scene scene;
@@ -678,6 +728,73 @@ static void the_walk_to_a_key_ring_reads_every_page(void)
     scene_close(&scene);
 }
 
+/* Each is given up after a minute only. */
+static void a_reload_does_not_wait_for_who_looks_around(void)
+{
+    Scene scene;
+    scene_open(&scene, one_key);
+    g_autoptr(Secret) secret = credentials(&scene, "signer");
+    google_cloud_tell(scene.cloud, "{'do': 'fault', 'kind': 'slow', 'at': 'projects', 'count': 0, "
+                                   "'milliseconds': 600000}");
+    Ending browsed[4] = {0};
+    for (guint i = 0; i < G_N_ELEMENTS(browsed); i++)
+        google_kms_browse(scene.fixture->source, "", secret, NULL, ending_text, &browsed[i]);
+    while (google_cloud_count(scene.cloud, "projects") == 0)
+        g_main_context_iteration(NULL, FALSE);
+    fixture_reload(scene.fixture);
+    for (guint i = 0; i < G_N_ELEMENTS(browsed); i++)
+        g_assert_false(browsed[i].done);
+    close_source(&scene);
+    for (guint i = 0; i < G_N_ELEMENTS(browsed); i++) {
+        ending_fails(&browsed[i], IOTHSM_ERROR_TOKEN_GONE);
+        ending_clear(&browsed[i]);
+    }
+    open_source(&scene);
+    scene_close(&scene);
+}
+
+/* --- several key rings -------------------------------------------------------------------------------- */
+
+#define OTHER_RING "projects/shop/locations/us-east1/keyRings/orders"
+#define OTHER_SERIAL "shop:us-east1:orders"
+
+static void add_with(Scene *scene, const char *key_ring, const char *account, Ending *ending)
+{
+    g_autoptr(Secret) secret = credentials(scene, account);
+    google_kms_source_add(scene->fixture->source, key_ring, secret, NULL, ending_text, ending);
+}
+
+/* An account per ring, each without any right on the other's, and still so after a restart. */
+static void key_rings_have_credentials_of_their_own(void)
+{
+#define GRANTS(ring) "roles/cloudkms.viewer@" ring ",roles/cloudkms.signerVerifier@" ring
+    static const char *const options[] = {
+        "--key=p256=EC_SIGN_P256_SHA256", "--key=" OTHER_RING "/cryptoKeys/p384=EC_SIGN_P384_SHA384",
+        "--account=signer:" GRANTS(RING), "--account=clerk:" GRANTS(OTHER_RING), NULL};
+    Scene scene;
+    scene_open(&scene, options);
+    (void)add_ring(&scene, "signer");
+    g_auto(Ending) wrong = {0};
+    add_with(&scene, OTHER_RING, "signer", &wrong);
+    ending_fails(&wrong, IOTHSM_ERROR_CLOUD_REFUSED);
+    g_auto(Ending) added = {0};
+    add_with(&scene, OTHER_RING, "clerk", &added);
+    ending_ok(&added);
+    close_source(&scene);
+    open_source(&scene);
+    Token *token = fixture_token(scene.fixture, SERIAL);
+    Token *other = fixture_token(scene.fixture, OTHER_SERIAL);
+    assert_slot_signs(slot_of(token, "p256:1"));
+    assert_slot_signs(slot_of(other, "p384:1"));
+    google_cloud_tell(scene.cloud, "{'do': 'grant', 'account': 'clerk', 'grants': ''}");
+    g_autofree char *sentence =
+        assert_fails_within(slot_of(other, "p384:1"), 30000, IOTHSM_ERROR_CLOUD_REFUSED);
+    assert_says(sentence, "clerk@");
+    assert_says(sentence, "roles/cloudkms.signerVerifier");
+    assert_slot_signs(slot_of(token, "p256:1"));
+    scene_close(&scene);
+}
+
 static void a_missing_permission_is_named_with_its_role(void)
 {
     Scene scene;
@@ -758,6 +875,8 @@ int main(int argc, char **argv)
     ADD(a_ring_that_is_closed_does_not_wait_for_its_list);
     ADD(what_passes_is_tried_again);
     ADD(what_stays_ends_in_a_sentence);
+    ADD(what_passes_while_keys_are_listed_is_tried_again);
+    ADD(a_public_key_that_stays_damaged_is_not_used);
     ADD(a_used_up_quota_waits_inside_the_deadline);
     ADD(a_busy_google_is_named_when_the_time_is_over);
     ADD(a_ring_without_network_heals_by_itself);
@@ -769,6 +888,8 @@ int main(int argc, char **argv)
     ADD(a_certificate_lives_in_the_state_directory);
     ADD(keys_are_made_in_google_cloud_alone);
     ADD(the_walk_to_a_key_ring_reads_every_page);
+    ADD(a_reload_does_not_wait_for_who_looks_around);
+    ADD(key_rings_have_credentials_of_their_own);
     ADD(a_missing_permission_is_named_with_its_role);
     ADD(a_check_makes_one_trial_signature);
     ADD(a_ring_is_added_once_and_can_be_removed);
