@@ -396,7 +396,8 @@ static void set_still_busy(const HttpRequest *request, guint status, GError **er
                     status, request->what);
 }
 
-/* Time that ran out in a row of busy answers says less than they do. |busy| is the last one's status, or 0. */
+/* Time that ran out in a row of busy answers says less than they do. |busy| is the last one's status, or 0.
+ */
 static void explain_failure(const HttpRequest *request, guint busy, GError *failure, GError **error)
 {
     if (busy && g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT)) {
