@@ -411,8 +411,8 @@ void manager_free(Manager *self)
     journal_close(self->journal);
     identity_free(self->identity);
     drained_free(self->drained);
-    pin_store_free(self->pins);
-    sealing_free(self->sealing);
+    pin_store_unref(self->pins);
+    sealing_unref(self->sealing);
     config_free(self->config);
     g_free(self->state_directory);
     g_free(self->config_file);

@@ -16,7 +16,8 @@ static const SealingKind pins = {"pins", "PIN", IOTHSM_ERROR_PIN_REQUIRED,
 enum { FINGERPRINT_KEY_SIZE = 32, REFUSED_SIZE_MAX = 1 << 20 };
 
 struct PinStore {
-    const Sealing *sealing;
+    gint references; /* atomic */
+    Sealing *sealing;
     Secret *fingerprint_key; /* always there; random where there is no sealing key */
     GMutex lock;             /* guards refused and its file */
     GHashTable *refused;     /* "SERIAL HEX" as a set */
@@ -53,11 +54,12 @@ static bool load_refused(PinStore *store, GError **error)
     return true;
 }
 
-PinStore *pin_store_new(const Sealing *sealing, GError **error)
+PinStore *pin_store_new(Sealing *sealing, GError **error)
 {
     g_autoptr(PinStore) store = g_new0(PinStore, 1);
     g_mutex_init(&store->lock);
-    store->sealing = sealing;
+    store->references = 1;
+    store->sealing = sealing_ref(sealing);
     store->refused = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     store->fingerprint_key =
         sealing_available(sealing) ? sealing_derive(sealing, "iothsm refused pin fingerprint") : random_key();
@@ -68,10 +70,17 @@ PinStore *pin_store_new(const Sealing *sealing, GError **error)
     return load_refused(store, error) ? g_steal_pointer(&store) : NULL;
 }
 
-void pin_store_free(PinStore *store)
+PinStore *pin_store_ref(PinStore *store)
 {
-    if (!store)
+    g_atomic_int_inc(&store->references);
+    return store;
+}
+
+void pin_store_unref(PinStore *store)
+{
+    if (!store || !g_atomic_int_dec_and_test(&store->references))
         return;
+    sealing_unref(store->sealing);
     secret_unref(store->fingerprint_key);
     g_hash_table_unref(store->refused);
     g_mutex_clear(&store->lock);

@@ -11,9 +11,11 @@
 
 typedef struct PinStore PinStore;
 
-/* |sealing| outlives the store. */
-PinStore *pin_store_new(const Sealing *sealing, GError **error);
-void pin_store_free(PinStore *store);
+/* Keeps a reference to |sealing|. A thread that is still inside a call to its token when the service ends has
+ * one to the store. */
+PinStore *pin_store_new(Sealing *sealing, GError **error);
+PinStore *pin_store_ref(PinStore *store);
+void pin_store_unref(PinStore *store); /* accepts NULL */
 
 const Sealing *pin_store_sealing(const PinStore *store);
 
@@ -35,4 +37,4 @@ bool pin_store_note_accepted(PinStore *store, const char *serial, const Secret *
 /* A person says so: any of them may have become the right one meanwhile. */
 bool pin_store_clear_refused(PinStore *store, const char *serial, GError **error);
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(PinStore, pin_store_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(PinStore, pin_store_unref)

@@ -23,6 +23,7 @@ static const char header[] = "IOTHSM-SEALED-1\n";
 enum { HEADER_SIZE = sizeof header - 1, AROUND_SIZE = HEADER_SIZE + NONCE_SIZE + TAG_SIZE };
 
 struct Sealing {
+    gint references; /* atomic */
     char *state_directory;
     Secret *credential; /* NULL: there is none */
     Secret *key;        /* derived from it */
@@ -82,6 +83,7 @@ Sealing *sealing_new(const char *state_directory, const char *credentials_direct
 {
     g_autoptr(GError) failure = NULL;
     g_autoptr(Sealing) sealing = g_new0(Sealing, 1);
+    sealing->references = 1;
     sealing->state_directory = g_strdup(state_directory);
     sealing->credential = read_credential(credentials_directory, &failure);
     if (failure) {
@@ -95,9 +97,15 @@ Sealing *sealing_new(const char *state_directory, const char *credentials_direct
     return g_steal_pointer(&sealing);
 }
 
-void sealing_free(Sealing *sealing)
+Sealing *sealing_ref(Sealing *sealing)
 {
-    if (!sealing)
+    g_atomic_int_inc(&sealing->references);
+    return sealing;
+}
+
+void sealing_unref(Sealing *sealing)
+{
+    if (!sealing || !g_atomic_int_dec_and_test(&sealing->references))
         return;
     secret_unref(sealing->key);
     secret_unref(sealing->credential);

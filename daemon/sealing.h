@@ -23,8 +23,9 @@ typedef struct SealingKind {
 
 /* |credentials_directory| may be NULL, and may lack the key. A key of the wrong size is an error in words. */
 Sealing *sealing_new(const char *state_directory, const char *credentials_directory, GError **error);
-void sealing_free(Sealing *sealing); /* accepts NULL */
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sealing, sealing_free)
+Sealing *sealing_ref(Sealing *sealing);
+void sealing_unref(Sealing *sealing); /* accepts NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sealing, sealing_unref)
 
 const char *sealing_state_directory(const Sealing *sealing);
 

@@ -9,7 +9,7 @@
 #include <openssl/x509.h>
 
 typedef struct KmsStore {
-    const Sealing *sealing; /* outlives the store */
+    Sealing *sealing; /* outlives the store */
 } KmsStore;
 
 typedef struct KmsStored {

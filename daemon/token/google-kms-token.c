@@ -360,6 +360,7 @@ static void kms_free(Backend *backend)
     kms_client_free(token->client);
     g_clear_error(&token->failure);
     kms_stale_unref(token->stale);
+    sealing_unref(token->store.sealing);
     g_mutex_clear(&token->listing);
     g_mutex_clear(&token->lock);
     g_free(token->key_ring);
@@ -392,7 +393,7 @@ Backend *kms_token_new(KmsClient *client, const GError *failure, const char *key
     token->failure = failure ? g_error_copy(failure) : NULL;
     token->key_ring = g_strdup(key_ring);
     token->serial = kms_key_ring_serial(key_ring);
-    token->store = *store;
+    token->store.sealing = sealing_ref(store->sealing);
     token->stale = kms_stale_ref(stale);
     g_mutex_init(&token->listing);
     g_mutex_init(&token->lock);

@@ -26,6 +26,7 @@ void driver_unref(Driver *driver)
     if (!driver || !g_atomic_int_dec_and_test(&driver->references))
         return;
     driver->backend->class->free(driver->backend);
+    pin_store_unref(driver->store);
     g_free(driver->serial);
     g_free(driver);
 }
@@ -36,8 +37,11 @@ Token *token_new(Backend *backend, const char *serial, Source *source, PinStore 
     Token *token = g_new0(Token, 1);
     token->references = 1;
     token->driver = g_new0(Driver, 1);
-    *token->driver = (Driver){
-        .references = 1, .backend = backend, .serial = g_strdup(serial), .store = store, .token = token};
+    *token->driver = (Driver){.references = 1,
+                              .backend = backend,
+                              .serial = g_strdup(serial),
+                              .store = pin_store_ref(store),
+                              .token = token};
     token->worker = worker_new(serial, token_threads(token), QUEUE_LENGTH);
     token->source = source;
     token->events = *events;

@@ -116,8 +116,8 @@ static void restart(Fixture *fixture)
     Desk *desk = desk_of(fixture);
     g_autoptr(GError) error = NULL;
     desk->events.gone(&desk->source, SERIAL, desk->events.userdata);
-    pin_store_free(fixture->store);
-    sealing_free(fixture->sealing);
+    pin_store_unref(fixture->store);
+    sealing_unref(fixture->sealing);
     fixture->sealing = sealing_new(fixture->directory, fixture->directory, &error);
     fixture->store = pin_store_new(fixture->sealing, &error);
     g_assert_no_error(error);

@@ -14,8 +14,8 @@ typedef struct Place {
 
 static void place_close(Place *place)
 {
-    g_clear_pointer(&place->store, pin_store_free);
-    g_clear_pointer(&place->sealing, sealing_free);
+    g_clear_pointer(&place->store, pin_store_unref);
+    g_clear_pointer(&place->sealing, sealing_unref);
 }
 
 static void restart(Place *place)

@@ -24,7 +24,7 @@ typedef struct Place {
 static void restart(Place *place)
 {
     g_autoptr(GError) error = NULL;
-    g_clear_pointer(&place->sealing, sealing_free);
+    g_clear_pointer(&place->sealing, sealing_unref);
     place->sealing = sealing_new(place->state, place->credentials, &error);
     g_assert_no_error(error);
 }
@@ -39,7 +39,7 @@ static Place new_place(void)
 
 static void place_clear(Place *place)
 {
-    sealing_free(place->sealing);
+    sealing_unref(place->sealing);
     g_free(place->state);
     g_free(place->credentials);
 }

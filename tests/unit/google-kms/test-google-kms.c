@@ -47,7 +47,7 @@ static void open_source(Scene *scene)
 static void close_source(Scene *scene)
 {
     fixture_free(scene->fixture);
-    sealing_free(scene->sealing);
+    sealing_unref(scene->sealing);
 }
 
 static void scene_open(Scene *scene, const char *const *options)

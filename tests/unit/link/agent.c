@@ -150,8 +150,8 @@ void agent_free(Agent *agent)
     while (g_main_context_iteration(NULL, FALSE))
         ;
     agent->source->class->free(agent->source);
-    pin_store_free(agent->pins);
-    sealing_free(agent->sealing);
+    pin_store_unref(agent->pins);
+    sealing_unref(agent->sealing);
     g_ptr_array_unref(agent->signed_requests);
     g_ptr_array_unref(agent->denied_requests);
     g_free(agent->config.verification_ca);

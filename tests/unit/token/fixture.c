@@ -94,8 +94,8 @@ void fixture_free(Fixture *fixture)
         token_close_and_join(fixture->tokens->pdata[i]);
     g_ptr_array_unref(fixture->tokens);
     fixture->source->class->free(fixture->source);
-    pin_store_free(fixture->store);
-    sealing_free(fixture->sealing);
+    pin_store_unref(fixture->store);
+    sealing_unref(fixture->sealing);
     g_free(fixture->directory);
     g_free(fixture);
 }

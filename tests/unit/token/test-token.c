@@ -102,8 +102,8 @@ static void restart(Fixture *fixture)
 {
     g_autoptr(GError) error = NULL;
     fake_source_unplug(fixture->source, "F1");
-    pin_store_free(fixture->store);
-    sealing_free(fixture->sealing);
+    pin_store_unref(fixture->store);
+    sealing_unref(fixture->sealing);
     fixture->sealing = sealing_new(fixture->directory, fixture->directory, &error);
     fixture->store = pin_store_new(fixture->sealing, &error);
     g_assert_no_error(error);
@@ -331,6 +331,37 @@ static bool has_slot(void *token)
     return token_slots(token)->len > 0;
 }
 
+static bool is_noted(void *directory)
+{
+    g_autofree char *path = g_build_filename(directory, "pins", "refused", NULL);
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+/* A card that hangs keeps its thread inside a call, which comes back when the service is already ending. */
+static void test_a_pin_refused_after_the_end_is_remembered(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(Fixture) fixture = fixture_new_in(fake("fake:serial=F1,pin=123456"), directory, true);
+    g_autoptr(Secret) wrong = secret_of("999999");
+    g_auto(Ending) tried = {0};
+    fake_source_hold(fixture->source, "F1", true);
+    try_pin(fixture_token(fixture, "F1"), "999999", false, &tried);
+    test_wait_for(is_held, fixture->source, 10);
+    token_gone(fixture_token(fixture, "F1"));
+    ending_fails(&tried, IOTHSM_ERROR_TOKEN_GONE);
+    g_ptr_array_set_size(fixture->tokens, 0);
+    g_clear_pointer(&fixture->store, pin_store_unref);
+    g_clear_pointer(&fixture->sealing, sealing_unref);
+    fake_source_hold(fixture->source, "F1", false);
+    test_wait_for(is_noted, directory, 10);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Sealing) sealing = sealing_new(directory, directory, &error);
+    g_assert_no_error(error);
+    g_autoptr(PinStore) store = pin_store_new(sealing, &error);
+    g_assert_no_error(error);
+    g_assert_true(pin_store_was_refused(store, "F1", wrong));
+}
+
 /* What the token holds in the end is shown, whoever gave up waiting for it. */
 static void test_a_cancelled_operation_that_happened_is_seen(void)
 {
@@ -403,6 +434,8 @@ int main(int argc, char **argv)
     g_test_add_func("/token/a-token-that-could-not-be-read-comes-up-by-itself",
                     test_a_token_that_could_not_be_read_comes_up_by_itself);
     g_test_add_func("/token/a-gone-token-answers-everything", test_a_gone_token_answers_everything);
+    g_test_add_func("/token/a-pin-refused-after-the-end-is-remembered",
+                    test_a_pin_refused_after_the_end_is_remembered);
     g_test_add_func("/token/a-cancelled-operation-that-happened-is-seen",
                     test_a_cancelled_operation_that_happened_is_seen);
     g_test_add_func("/token/two-new-keys-get-two-slots", test_two_new_keys_get_two_slots);
