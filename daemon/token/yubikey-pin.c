@@ -14,6 +14,7 @@
 #define PIN_SIZE_MIN 6
 #define PIN_SIZE 8 /* of what is sent, padded with FF */
 #define TRIES_KEPT 2
+#define REFUSED 0x63c0 /* with the tries that are left */
 
 enum { REFERENCE_PIN = 0x80, REFERENCE_PUK = 0x81 };
 
@@ -48,12 +49,34 @@ static bool send(YubiKey *yubikey, guint8 instruction, guint8 reference, const S
                             error);
 }
 
+static bool is_refused(guint16 status)
+{
+    return (status & 0xfff0) == REFUSED;
+}
+
+/* The same where a try was left a moment ago. Some answer the last wrong one as they answer from then on:
+ * blocked. It was compared, all the same. */
+static bool send_try(YubiKey *yubikey, guint8 instruction, guint8 reference, const Secret *one,
+                     const Secret *other, guint16 *ret_status, GError **error)
+{
+    if (!send(yubikey, instruction, reference, one, other, ret_status, error))
+        return false;
+    if (*ret_status == CARD_BLOCKED)
+        *ret_status = REFUSED;
+    return true;
+}
+
+static bool verify(YubiKey *yubikey, const Secret *pin, guint16 *ret_status, GError **error)
+{
+    return send_try(yubikey, CARD_VERIFY, REFERENCE_PIN, pin, NULL, ret_status, error);
+}
+
 static bool check_status(const YubiKey *yubikey, guint16 status, const char *what, GError **error)
 {
     const char *name = card_name(yubikey->card);
     if (status == CARD_OK)
         return true;
-    if ((status & 0xfff0) == 0x63c0)
+    if (is_refused(status))
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG, "%s refused the %s; %d tries are left", name,
                     what, status & 0xf);
     else if (status == CARD_BLOCKED)
@@ -126,9 +149,9 @@ bool yubikey_present_pin(YubiKey *yubikey, GError **error)
         g_propagate_error(error, g_steal_pointer(&failure));
         return false;
     }
-    if (!send(yubikey, CARD_VERIFY, REFERENCE_PIN, yubikey->pin, NULL, &status, error))
+    if (!verify(yubikey, yubikey->pin, &status, error))
         return false;
-    if ((status & 0xfff0) == 0x63c0)
+    if (is_refused(status))
         drop_pin_as_refused(yubikey);
     return check_status(yubikey, status, "PIN", error);
 }
@@ -143,29 +166,56 @@ bool yubikey_ensure_pin(YubiKey *yubikey, GError **error)
 static bool verify_old_again(YubiKey *yubikey, guint16 *status, GError **error)
 {
     guint16 again;
-    if (!send(yubikey, CARD_VERIFY, REFERENCE_PIN, yubikey->pin, NULL, &again, error))
+    if (!verify(yubikey, yubikey->pin, &again, error))
         return false;
-    if ((again & 0xfff0) == 0x63c0) {
+    if (is_refused(again)) {
         drop_pin_as_refused(yubikey);
         *status = again;
     }
     return true;
 }
 
+/* Before another PIN: the one that the card accepted once, where it has forgotten that. It is right, most of
+ * the time, and then a mistyped one takes nothing away. |*ret_verified| false: there is none any more. */
+static bool verify_old_first(YubiKey *yubikey, bool *ret_verified, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    *ret_verified = yubikey->pin && card_pin(yubikey->card).verified;
+    if (!yubikey->pin || *ret_verified)
+        return true;
+    *ret_verified = yubikey_present_pin(yubikey, &failure);
+    if (*ret_verified || !yubikey->pin)
+        return card_ask_pin(yubikey->card, error);
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return false;
+}
+
+/* What a person typed, or what was kept: in VERIFY, or with |new_pin| in CHANGE REFERENCE. */
+static bool try_pin(YubiKey *yubikey, guint8 instruction, Secret *pin, Secret *new_pin, bool insist,
+                    guint16 *ret_status, GError **error)
+{
+    bool known = same_secret(yubikey->pin, pin), verified = false;
+    if ((!known && !verify_old_first(yubikey, &verified, error)) || !may_try(yubikey, insist, error) ||
+        !send_try(yubikey, instruction, REFERENCE_PIN, pin, new_pin, ret_status, error))
+        return false;
+    if (!is_refused(*ret_status))
+        return true;
+    if (known)
+        drop_pin_as_refused(yubikey);
+    else if (verified && (*ret_status & 0xf) >= TRIES_KEPT)
+        return verify_old_again(yubikey, ret_status, error);
+    return true;
+}
+
 static bool log_in(YubiKey *yubikey, Secret *pin, bool insist, GError **error)
 {
-    bool verified = yubikey->pin && card_pin(yubikey->card).verified;
     guint16 status;
-    if (verified && same_secret(yubikey->pin, pin))
+    if (card_pin(yubikey->card).verified && same_secret(yubikey->pin, pin))
         return true;
-    if (!may_try(yubikey, insist, error) ||
-        !send(yubikey, CARD_VERIFY, REFERENCE_PIN, pin, NULL, &status, error))
+    if (!try_pin(yubikey, CARD_VERIFY, pin, NULL, insist, &status, error))
         return false;
     if (status == CARD_OK)
         keep_pin(yubikey, pin);
-    else if (verified && (status & 0xfff0) == 0x63c0 && (status & 0xf) >= TRIES_KEPT &&
-             !same_secret(yubikey->pin, pin) && !verify_old_again(yubikey, &status, error))
-        return false;
     return check_status(yubikey, status, "PIN", error);
 }
 
@@ -211,8 +261,7 @@ static bool change_work(YubiKey *yubikey, void *data, GError **error)
 {
     const PinWork *work = data;
     guint16 status;
-    if (!may_try(yubikey, true, error) ||
-        !send(yubikey, CARD_CHANGE_REFERENCE, REFERENCE_PIN, work->one, work->other, &status, error) ||
+    if (!try_pin(yubikey, CARD_CHANGE_REFERENCE, work->one, work->other, true, &status, error) ||
         !check_status(yubikey, status, "PIN", error))
         return false;
     if (yubikey->pin)
@@ -244,7 +293,8 @@ static bool unblock_work(YubiKey *yubikey, void *data, GError **error)
             card_name(yubikey->card));
         return false;
     }
-    if (!send(yubikey, CARD_RESET_RETRY_COUNTER, REFERENCE_PIN, work->one, work->other, &status, error) ||
+    if (!(metadata.tries_left > 0 ? send_try : send)(yubikey, CARD_RESET_RETRY_COUNTER, REFERENCE_PIN,
+                                                     work->one, work->other, &status, error) ||
         !check_status(yubikey, status, "PUK", error))
         return false;
     g_clear_pointer(&yubikey->pin, secret_unref);

@@ -213,6 +213,13 @@ static char *do_tries(Client *client, char **words)
                            memory->puk.tries);
 }
 
+static char *do_block(Client *client, char **words)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&client->control->hand->lock);
+    client->control->memory->last_blocked = true;
+    return NULL;
+}
+
 static char *do_state(Client *client, char **words)
 {
     const Hand *hand = client->control->hand;
@@ -234,9 +241,9 @@ static const struct {
     const char *name;
     char *(*handler)(Client *client, char **words);
 } requests[] = {
-    {"plug", do_plug},   {"unplug", do_unplug}, {"touch", do_touch}, {"fail", do_fail},
-    {"cut", do_cut},     {"reset", do_reset},   {"delay", do_delay}, {"clear", do_clear},
-    {"count", do_count}, {"tries", do_tries},   {"state", do_state}, {"quit", do_quit},
+    {"plug", do_plug},   {"unplug", do_unplug}, {"touch", do_touch}, {"fail", do_fail},   {"cut", do_cut},
+    {"reset", do_reset}, {"delay", do_delay},   {"clear", do_clear}, {"count", do_count}, {"tries", do_tries},
+    {"block", do_block}, {"state", do_state},   {"quit", do_quit},
 };
 
 static bool has_come(Hand *hand, Awaited awaited)

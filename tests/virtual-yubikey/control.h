@@ -16,6 +16,7 @@
  *   delay MS [INS]           every operation (of this instruction) takes so much longer
  *   clear                    none of these four any more
  *   count [reset]            APDUs seen, and PINs and PUKs tried: "ok total=7 a4=1 20=2 … compared=1"
+ *   block                    from now on the last wrong PIN or PUK is answered with 6983, not with 63C0
  *   tries                    "ok pin=3/3 puk=3/3" (left/all)
  *   state                    "ok plugged=1 connected=1 powered=1 blinking=0 serial=… firmware=…"
  *   wait powered|touch|gone  answers when a reader has powered the card | the light blinks | no reader has it

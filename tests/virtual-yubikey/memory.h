@@ -51,6 +51,7 @@ struct Memory {
     GHashTable *objects; /* identifier → GBytes */
     bool changed;        /* since it was saved */
     guint64 compared;    /* how often somebody tried PIN or PUK; not saved */
+    bool last_blocked;   /* the last wrong one is answered as blocked at once; not saved */
 
     /* Puts the factory's key and certificate for attestation in. An RSA key takes so long that it is made
      * when somebody first looks at it. */

@@ -23,7 +23,9 @@ static guint16 compare(Memory *memory, Reference *reference, const guint8 *value
     memory->compared++;
     reference->left--;
     if (CRYPTO_memcmp(reference->value, value, PIN_LENGTH) != 0)
-        return (guint16)(SW_TRIES_LEFT | MIN(reference->left, 0xf));
+        return reference->left == 0 && memory->last_blocked
+                   ? SW_BLOCKED
+                   : (guint16)(SW_TRIES_LEFT | MIN(reference->left, 0xf));
     reference->left = reference->tries;
     return SW_SUCCESS;
 }

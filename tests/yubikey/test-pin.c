@@ -132,6 +132,104 @@ static void a_mistyped_pin_does_not_stop_a_service_that_has_the_right_one(void)
     assert_signs(scene, "9a", NULL);
 }
 
+/* As above, but the card was reset by another program: it has forgotten that it accepted the right one. */
+static void a_mistyped_pin_after_a_reset_does_not_stop_the_service(void)
+{
+    static const char *const firmwares[] = {FIRMWARE_4, FIRMWARE_5};
+    for (gsize i = 0; i < G_N_ELEMENTS(firmwares); i++) {
+        g_autoptr(Scene) scene = scene_new(firmwares[i]);
+        g_autoptr(Other) other = other_connect(false);
+        generate(scene, "9a", KEY_TYPE_P256, NULL);
+        log_in(scene);
+        other_reset(other);
+        assert_pin_fails(scene, WRONG_PIN, true, IOTHSM_ERROR_PIN_WRONG);
+        g_assert_cmpint(pin_tries(scene), ==, 3);
+        g_assert_cmpuint(presented(scene), ==, 4);
+        assert_signs(scene, "9a", NULL);
+        g_assert_null(scene->backend->class->take_refused(scene->backend));
+    }
+}
+
+static bool change_pin(Scene *scene, const char *old_text, const char *new_text, GError **error)
+{
+    g_autoptr(Secret) old_pin = secret_of(old_text);
+    g_autoptr(Secret) new_pin = secret_of(new_text);
+    return scene->backend->class->change_pin(scene->backend, old_pin, new_pin, error);
+}
+
+static void a_mistyped_old_pin_does_not_stop_the_service(void)
+{
+    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Other) other = other_connect(false);
+    generate(scene, "9a", KEY_TYPE_P256, NULL);
+    log_in(scene);
+    for (guint i = 0; i < 2; i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_false(change_pin(scene, WRONG_PIN, NEW_PIN, &error));
+        assert_code(error, IOTHSM_ERROR_PIN_WRONG);
+        g_assert_cmpint(pin_tries(scene), ==, 3);
+        assert_signs(scene, "9a", NULL);
+        other_reset(other);
+    }
+}
+
+/* Then the old one is not presented a second time, and both are remembered. */
+static void a_mistyped_pin_after_a_change_elsewhere_costs_one_try_more(void)
+{
+    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Other) other = other_connect(false);
+    generate(scene, "9a", KEY_TYPE_P256, NULL);
+    log_in(scene);
+    g_assert_cmphex(other_send(other, CHANGE_TO_NEW_PIN), ==, 0x9000);
+    other_reset(other);
+    reset_count(scene);
+    assert_pin_fails(scene, WRONG_PIN, true, IOTHSM_ERROR_PIN_WRONG);
+    g_assert_cmpuint(presented(scene), ==, 2);
+    g_assert_cmpint(pin_tries(scene), ==, 1);
+    g_autoptr(Secret) refused = scene->backend->class->take_refused(scene->backend);
+    g_assert_cmpmem(secret_data(refused), secret_size(refused), PIN, strlen(PIN));
+    assert_sign_fails(scene, "9a", IOTHSM_ERROR_PIN_REQUIRED);
+    assert_pin_works(scene, NEW_PIN);
+    assert_signs(scene, "9a", NULL);
+}
+
+/* An accepted PIN that is the refused one now, typed again by a person. */
+static void a_pin_that_a_person_gives_again_and_is_refused_is_dropped(void)
+{
+    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Other) other = other_connect(false);
+    generate(scene, "9a", KEY_TYPE_P256, NULL);
+    log_in(scene);
+    g_assert_cmphex(other_send(other, CHANGE_TO_NEW_PIN), ==, 0x9000);
+    other_reset(other);
+    reset_count(scene);
+    assert_pin_fails(scene, PIN, true, IOTHSM_ERROR_PIN_WRONG);
+    assert_sign_fails(scene, "9a", IOTHSM_ERROR_PIN_REQUIRED);
+    g_assert_cmpuint(presented(scene), ==, 1);
+}
+
+/* Whoever keeps PINs in mind goes by this code. */
+static void the_last_wrong_pin_is_a_refused_one_too(void)
+{
+    static const char *const firmwares[] = {FIRMWARE_4, FIRMWARE_5};
+    for (gsize i = 0; i < G_N_ELEMENTS(firmwares); i++) {
+        g_autoptr(Scene) scene = scene_new(firmwares[i]);
+        g_autoptr(GError) error = NULL;
+        virtual_key_tell(scene->key, "block");
+        assert_pin_fails(scene, WRONG_PIN, true, IOTHSM_ERROR_PIN_WRONG);
+        assert_pin_fails(scene, "000001", true, IOTHSM_ERROR_PIN_WRONG);
+        if (i == 0)
+            assert_pin_fails(scene, "000002", true, IOTHSM_ERROR_PIN_WRONG);
+        else
+            g_assert_false(change_pin(scene, "000002", NEW_PIN, &error));
+        if (i != 0)
+            assert_code(error, IOTHSM_ERROR_PIN_WRONG);
+        g_assert_cmpint(pin_tries(scene), ==, 0);
+        assert_pin_fails(scene, "000003", true, IOTHSM_ERROR_PIN_BLOCKED);
+        g_assert_cmpuint(presented(scene), ==, 3);
+    }
+}
+
 static void a_pin_that_was_changed_elsewhere_is_presented_once_and_handed_over(void)
 {
     g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
@@ -181,13 +279,6 @@ static void logging_out_takes_the_pin_from_the_card_too(void)
     g_assert_no_error(error);
     g_assert_cmphex(other_send(other, "0020008000"), ==, 0x63c3);
     assert_sign_fails(scene, "9a", IOTHSM_ERROR_PIN_REQUIRED);
-}
-
-static bool change_pin(Scene *scene, const char *old_text, const char *new_text, GError **error)
-{
-    g_autoptr(Secret) old_pin = secret_of(old_text);
-    g_autoptr(Secret) new_pin = secret_of(new_text);
-    return scene->backend->class->change_pin(scene->backend, old_pin, new_pin, error);
 }
 
 static void a_changed_pin_is_the_one_that_is_presented(void)
@@ -254,6 +345,11 @@ int main(int argc, char *argv[])
     TEST(a_blocked_pin_is_presented_by_nobody);
     TEST(what_can_be_no_pin_is_not_sent);
     TEST(a_mistyped_pin_does_not_stop_a_service_that_has_the_right_one);
+    TEST(a_mistyped_pin_after_a_reset_does_not_stop_the_service);
+    TEST(a_mistyped_old_pin_does_not_stop_the_service);
+    TEST(a_mistyped_pin_after_a_change_elsewhere_costs_one_try_more);
+    TEST(a_pin_that_a_person_gives_again_and_is_refused_is_dropped);
+    TEST(the_last_wrong_pin_is_a_refused_one_too);
     TEST(a_pin_that_was_changed_elsewhere_is_presented_once_and_handed_over);
     TEST(an_accepted_pin_is_not_presented_again_when_tries_are_short);
     TEST(logging_out_takes_the_pin_from_the_card_too);
