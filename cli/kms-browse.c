@@ -144,7 +144,8 @@ static char *choose_project(Client *client, int credentials, GError **error)
     g_autoptr(GPtrArray) found = answer ? children(answer) : g_ptr_array_new();
     if (found->len > 0)
         return choose_one("Which project?", found, error);
-    prompt_say("These credentials may not list projects (the role Browser would let them).");
+    prompt_say("%s (The role Browser shows projects.)",
+               refusal ? refusal->message : "These credentials see no project.");
     return type_project(error);
 }
 

@@ -376,6 +376,9 @@ static bool check_new(const KmsSource *source, const char *key_ring, const Secre
     if (kms_source_find(source, serial))
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
                     "Key ring %s is there already; remove it first to give it other credentials", serial);
+    else if (source->rings->len >= KMS_RINGS_MAX)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED,
+                    "There are %d key rings already, and no more are kept; remove one first", KMS_RINGS_MAX);
     else if (credentials && !sealing_available(source->store.sealing))
         g_set_error_literal(
             error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,

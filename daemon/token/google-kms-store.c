@@ -16,7 +16,6 @@
 #define DIRECTORY "google-kms"
 #define RING_MAX_SIZE 4096
 #define CERTIFICATE_MAX_SIZE (64 * 1024)
-#define RINGS_MAX 256
 
 static const SealingKind credentials_kind = {
     .directory = DIRECTORY,
@@ -130,7 +129,7 @@ GPtrArray *kms_store_load(const KmsStore *store, GError **error)
         return NULL;
     }
     const char *name;
-    while ((name = g_dir_read_name(directory)) && rings->len < RINGS_MAX) {
+    while ((name = g_dir_read_name(directory)) && rings->len < KMS_RINGS_MAX) {
         g_autofree char *path = g_build_filename(folder, name, NULL);
         if (g_str_has_suffix(name, ".json") && !load_ring(store, path, rings, error))
             return NULL;

@@ -12,6 +12,9 @@ typedef struct KmsStore {
     Sealing *sealing; /* outlives the store */
 } KmsStore;
 
+/* More key rings are not read. */
+#define KMS_RINGS_MAX 256
+
 typedef struct KmsStored {
     char *key_ring; /* checked */
     char *serial;

@@ -4,6 +4,7 @@
  * is never held while anybody is asked. */
 
 #include "daemon/token/google-kms-token.h"
+#include "daemon/log.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/key-provider.h"
 #include <openssl/err.h>
@@ -192,9 +193,17 @@ static KmsKey *make_key(KmsToken *token, KmsVersion *version, const KeyLimits *l
     return key->key ? g_steal_pointer(&key) : NULL;
 }
 
-/* A version that vanishes while the list is read is no reason to do without the others. */
+static bool is_of_one_key(const GError *failure)
+{
+    return g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY) ||
+           g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_CLOUD_REFUSED) ||
+           g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_BAD_KEY);
+}
+
+/* What Google refuses of one version is no reason to do without the others; |refusal| has the first such
+ * sentence. One that vanishes while the list is read is nothing to speak of. */
 static bool add_key(KmsToken *token, GHashTable *keys, KmsVersion *version, const KeyLimits *limits,
-                    GError **error)
+                    GError **refusal, GError **error)
 {
     g_autoptr(GError) failure = NULL;
     KmsKey *key = make_key(token, version, limits, &failure);
@@ -202,15 +211,22 @@ static bool add_key(KmsToken *token, GHashTable *keys, KmsVersion *version, cons
         g_hash_table_replace(keys, key->version->slot, key);
         return true;
     }
-    if (g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY))
-        return true;
-    g_propagate_error(error, g_steal_pointer(&failure));
-    return false;
+    if (!is_of_one_key(failure)) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return false;
+    }
+    if (!g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_EMPTY)) {
+        log_warning("A key version of key ring %s can't be used: %s", token->serial, failure->message);
+        if (!*refusal)
+            *refusal = g_steal_pointer(&failure);
+    }
+    return true;
 }
 
 static GHashTable *list_keys(KmsToken *token, GError **error)
 {
     const KeyLimits limits = *key_provider_limits();
+    g_autoptr(GError) refusal = NULL;
     g_autoptr(GHashTable) keys = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, key_free);
     g_autoptr(GPtrArray) versions = kms_client_list_versions(token->client, token->key_ring, &limits, error);
     for (guint i = 0; versions && i < versions->len; i++) {
@@ -218,10 +234,16 @@ static GHashTable *list_keys(KmsToken *token, GError **error)
         if (!version->signs)
             continue;
         g_ptr_array_index(versions, i) = NULL;
-        if (!add_key(token, keys, version, &limits, error))
+        if (!add_key(token, keys, version, &limits, &refusal, error))
             return NULL;
     }
-    return versions ? g_steal_pointer(&keys) : NULL;
+    if (!versions)
+        return NULL;
+    if (refusal && g_hash_table_size(keys) == 0) {
+        g_propagate_error(error, g_steal_pointer(&refusal));
+        return NULL;
+    }
+    return g_steal_pointer(&keys);
 }
 
 static bool list_when_stale(KmsToken *token, GError **error)

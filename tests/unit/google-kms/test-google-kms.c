@@ -468,6 +468,33 @@ static void a_public_key_that_stays_damaged_is_not_used(void)
     scene_close(&scene);
 }
 
+static void a_version_that_google_refuses_does_not_take_the_others_along(void)
+{
+    static const char *const options[] = {"--key=one=EC_SIGN_P256_SHA256", "--key=two=EC_SIGN_P256_SHA256",
+                                          NULL};
+    Scene scene;
+    scene_open(&scene, options);
+    (void)add_ring(&scene, "signer");
+    close_source(&scene);
+    google_cloud_tell(scene.cloud, "{'do': 'fault', 'at': 'public-key', 'kind': 'status', 'status': 403}");
+    open_source(&scene);
+    Token *token = fixture_token(scene.fixture, SERIAL);
+    g_assert_cmpint(token_state(token), ==, TOKEN_STATE_READY);
+    g_assert_cmpuint(token_slots(token)->len, ==, 1);
+    assert_slot_signs(token_slots(token)->pdata[0]);
+    reload(&scene, token);
+    g_assert_cmpuint(token_slots(token)->len, ==, 2);
+
+    close_source(&scene);
+    google_cloud_tell(scene.cloud,
+                      "{'do': 'fault', 'at': 'public-key', 'kind': 'status', 'status': 403, 'count': 0}");
+    open_source(&scene);
+    token = fixture_token(scene.fixture, SERIAL);
+    g_assert_cmpint(token_state(token), ==, TOKEN_STATE_FAILED);
+    assert_says(token_message(token), "cloudkms.cryptoKeyVersions.viewPublicKey");
+    scene_close(&scene);
+}
+
 static void a_used_up_quota_waits_inside_the_deadline(void)
 {
     Scene scene;
@@ -877,6 +904,7 @@ int main(int argc, char **argv)
     ADD(what_stays_ends_in_a_sentence);
     ADD(what_passes_while_keys_are_listed_is_tried_again);
     ADD(a_public_key_that_stays_damaged_is_not_used);
+    ADD(a_version_that_google_refuses_does_not_take_the_others_along);
     ADD(a_used_up_quota_waits_inside_the_deadline);
     ADD(a_busy_google_is_named_when_the_time_is_over);
     ADD(a_ring_without_network_heals_by_itself);
