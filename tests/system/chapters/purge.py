@@ -13,7 +13,12 @@ PLACES = ("/etc", "/usr", "/lib", "/run", "/boot", "/opt", "/var/lib", "/var/spo
 def _():
     pid = unit("MainPID")
     assert ctl("status").out
+    timer = ("iothsm-metrics.timer",)
+    assert run("systemctl", "is-enabled", *timer, expect=1).out == "disabled\n", "the timer is for whoever wants it"
+    assert run("systemctl", "is-active", *timer, expect=3).out == "inactive\n"
+    run("systemctl", "enable", "--now", *timer)
     run("dpkg", "--remove", "iothsm")
+    assert run("systemctl", "is-active", *timer, expect=None).out == "inactive\n", "the timer runs on"
     assert not os.path.exists(f"/proc/{pid}") and not os.path.exists("/usr/bin/iothsmctl")
     assert os.listdir(STATE) and os.listdir(CREDENTIALS) and pwd.getpwnam("iothsm")
 

@@ -110,6 +110,24 @@ def _():
     assert read_bytes(KEY) == read_bytes(f"/root/copy{KEY}")
 
 
+@test("a TPM that never answers does not keep the service from running, and nothing is lost")
+def _():
+    hanging = "/etc/systemd/system/iothsm-seal.service.d/hanging.conf"
+    write(hanging, "[Service]\nEnvironment=IOTHSM_SEAL_TIMEOUT=1\n")
+    write("/usr/local/bin/systemd-creds", "#!/bin/sh\nexec sleep infinity\n", 0o755)
+    run("systemctl", "daemon-reload")
+    start(None)
+    assert describe()["pinsSealed"] is False and token()["pinState"] == "missing"
+    records = journal(f"MESSAGE_ID={message_id('SEALING_KEY_FAILED')}")
+    assert len(records) == 2 and "did not end within 1 seconds" in records[-1]["MESSAGE"], records
+    os.unlink(hanging)
+    write("/usr/local/bin/systemd-creds", MANAGED, 0o755)
+    run("systemctl", "daemon-reload")
+    start("tpm")
+    wait_for(lambda: token()["pinState"] == "set", "the PIN")
+    assert read_bytes(KEY) == read_bytes(f"/root/copy{KEY}")
+
+
 @test("a copy of the whole disk is of no use on a machine with another TPM")
 def _():
     restore("/root/copy")
