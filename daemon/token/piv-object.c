@@ -219,41 +219,69 @@ bool piv_administration_says_protected(PivBytes content)
     return (administration_flags(content) & FLAG_KEY_PROTECTED) != 0;
 }
 
-/* A salt belongs to a key that was derived from the PIN, and there is none once a key was set. */
-void piv_administration_write(PivWriter *writer, PivBytes old_content, bool protected)
+bool piv_administration_has_salt(PivBytes content)
+{
+    PivBytes inner, salt;
+    return piv_tlv_find(content, TAG_ADMINISTRATION, &inner) &&
+           piv_tlv_find(inner, TAG_ADMINISTRATION_SALT, &salt);
+}
+
+/* All elements of |content| but two, byte by byte as they are; their size. Without |writer| that only. */
+static gsize copy_others(PivWriter *writer, PivBytes content, guint32 one, guint32 other)
+{
+    gsize size = 0;
+    guint32 tag;
+    PivBytes value;
+    for (PivBytes rest = content; piv_tlv_next(&content, &tag, &value); rest = content) {
+        gsize length = rest.size - content.size;
+        if (tag == one || tag == other)
+            continue;
+        if (writer)
+            piv_write(writer, rest.data, length);
+        size += length;
+    }
+    return size;
+}
+
+void piv_administration_write(PivWriter *writer, PivBytes old_content, bool protected, bool keep_salt)
 {
     guint8 bytes[256];
     PivWriter inner = {.data = bytes, .room = sizeof bytes};
-    PivBytes rest = {NULL, 0}, value;
+    PivBytes rest = {NULL, 0};
     guint8 flags = administration_flags(old_content);
-    guint32 tag;
+    guint32 dropped = keep_salt ? TAG_ADMINISTRATION_FLAGS : TAG_ADMINISTRATION_SALT;
     flags = (guint8)(protected ? flags | FLAG_KEY_PROTECTED : flags & ~FLAG_KEY_PROTECTED);
     piv_write_byte_tlv(&inner, TAG_ADMINISTRATION_FLAGS, flags);
     (void)piv_tlv_find(old_content, TAG_ADMINISTRATION, &rest);
-    while (piv_tlv_next(&rest, &tag, &value))
-        if (tag != TAG_ADMINISTRATION_FLAGS && tag != TAG_ADMINISTRATION_SALT)
-            piv_write_tlv(&inner, tag, value.data, value.size);
+    (void)copy_others(&inner, rest, TAG_ADMINISTRATION_FLAGS, dropped);
     if (inner.overflow)
         writer->overflow = true;
     piv_write_tlv(writer, TAG_ADMINISTRATION, inner.data, inner.size);
+    (void)copy_others(writer, old_content, TAG_ADMINISTRATION, TAG_ADMINISTRATION);
 }
 
 void piv_protected_parse(PivBytes content, PivProtected *ret_protected)
 {
     PivBytes inner;
-    *ret_protected = (PivProtected){{NULL, 0}, {NULL, 0}};
+    *ret_protected = (PivProtected){.content = content};
     if (!piv_tlv_find(content, TAG_PROTECTED, &inner))
         return;
     (void)piv_tlv_find(inner, TAG_PROTECTED_KEY, &ret_protected->key);
     (void)piv_tlv_find(inner, TAG_PROTECTED_NEXT, &ret_protected->next);
 }
 
-void piv_protected_write(PivWriter *writer, PivBytes key, PivBytes next)
+void piv_protected_write(PivWriter *writer, PivBytes old_content, PivBytes key, PivBytes next)
 {
-    gsize size = (key.size ? key.size + 2 : 0) + (next.size ? next.size + 2 : 0);
-    piv_write_header(writer, TAG_PROTECTED, size);
+    PivBytes rest = {NULL, 0};
+    (void)piv_tlv_find(old_content, TAG_PROTECTED, &rest);
+    gsize size = (key.size ? key.size + 2 : 0) + (next.size ? next.size + 2 : 0) +
+                 copy_others(NULL, rest, TAG_PROTECTED_KEY, TAG_PROTECTED_NEXT);
+    if (size > 0)
+        piv_write_header(writer, TAG_PROTECTED, size);
     if (key.size)
         piv_write_tlv(writer, TAG_PROTECTED_KEY, key.data, key.size);
     if (next.size)
         piv_write_tlv(writer, TAG_PROTECTED_NEXT, next.data, next.size);
+    (void)copy_others(writer, rest, TAG_PROTECTED_KEY, TAG_PROTECTED_NEXT);
+    (void)copy_others(writer, old_content, TAG_PROTECTED, TAG_PROTECTED);
 }

@@ -59,14 +59,19 @@ const PivManagementAlgorithm *piv_management_algorithm_find(const char *name, Fi
 
 /* The object PIV_OBJECT_ADMINISTRATION: is the management key kept on the token, readable with the PIN? */
 bool piv_administration_says_protected(PivBytes content);
-/* The same content with that changed, all else as it was. */
-void piv_administration_write(PivWriter *writer, PivBytes old_content, bool protected);
+/* Has it the salt of a management key that was derived from the PIN? */
+bool piv_administration_has_salt(PivBytes content);
+/* The same content with the former changed, all else as it was; the salt goes with the key that it was for.
+ */
+void piv_administration_write(PivWriter *writer, PivBytes old_content, bool protected, bool keep_salt);
 
 /* The object PIV_OBJECT_PROTECTED: the key, and the one that is about to replace it. The latter is our own
  * tag: other programs read over it. Empty: not there. */
 typedef struct PivProtected {
     PivBytes key;
     PivBytes next;
+    PivBytes content; /* all of it */
 } PivProtected;
 void piv_protected_parse(PivBytes content, PivProtected *ret_protected);
-void piv_protected_write(PivWriter *writer, PivBytes key, PivBytes next);
+/* |old_content| with other keys and all else as it was; nothing at all where nothing is left. */
+void piv_protected_write(PivWriter *writer, PivBytes old_content, PivBytes key, PivBytes next);

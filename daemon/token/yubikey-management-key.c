@@ -20,7 +20,8 @@
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_CIPHER, EVP_CIPHER_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_CIPHER_CTX, EVP_CIPHER_CTX_free)
 
-#define PROTECTED_MAX (4 + 2 * (PIV_MANAGEMENT_KEY_MAX + 2))
+/* What an answer of 256 bytes can give back, with the header around it. */
+#define PROTECTED_MAX 252
 
 enum { TAG_WITNESS = 0x80, TAG_CHALLENGE = 0x81, TAG_RESPONSE = 0x82 };
 
@@ -144,6 +145,15 @@ static bool read_administration(YubiKey *yubikey, CardAnswer *answer, PivBytes *
     return card_get_object(yubikey->card, PIV_OBJECT_ADMINISTRATION, answer, ret_content, error);
 }
 
+static bool set_overlong(const YubiKey *yubikey, GError **error)
+{
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED,
+                "The object 5FC109 of %s has no room for a management key beside what another program keeps "
+                "in it; nothing was changed",
+                card_name(yubikey->card));
+    return false;
+}
+
 /* What the token keeps for those who have the PIN. |ret_protected| points into |bytes|. */
 static bool read_protected(YubiKey *yubikey, LockedBytes *bytes, PivProtected *ret_protected, GError **error)
 {
@@ -161,13 +171,17 @@ static bool read_protected(YubiKey *yubikey, LockedBytes *bytes, PivProtected *r
     if (status == CARD_OK && !piv_object_content((PivBytes){bytes->data, size}, &content))
         content = (PivBytes){NULL, 0};
     piv_protected_parse(content, ret_protected);
-    if (status == CARD_OK || status == CARD_NO_OBJECT || status >> 8 == 0x61)
+    if (status >> 8 == 0x61)
+        return set_overlong(yubikey, error);
+    if (status == CARD_OK || status == CARD_NO_OBJECT)
         return true;
     card_set_refusal(yubikey->card, error, status, "give out the management key that it keeps");
     return false;
 }
 
-static bool write_protected(YubiKey *yubikey, PivBytes key, PivBytes next, GError **error)
+/* The first one that is written is the longest. */
+static bool write_protected(YubiKey *yubikey, PivBytes old_content, PivBytes key, PivBytes next,
+                            GError **error)
 {
     static const guint8 name[] = {0x5c, 3, PIV_OBJECT_PROTECTED >> 16, PIV_OBJECT_PROTECTED >> 8 & 0xff,
                                   PIV_OBJECT_PROTECTED & 0xff};
@@ -177,11 +191,12 @@ static bool write_protected(YubiKey *yubikey, PivBytes key, PivBytes next, GErro
     PivWriter writer = {.data = bytes.data + CARD_SECRET_HEAD, .room = PROTECTED_MAX + 16};
     gsize ignored;
     guint16 status;
-    if (key.size || next.size)
-        piv_protected_write(&inner, key, next);
+    piv_protected_write(&inner, old_content, key, next);
+    if (inner.overflow)
+        return set_overlong(yubikey, error);
     piv_write(&writer, name, sizeof name);
     piv_write_tlv(&writer, 0x53, inner.data, inner.size);
-    g_return_val_if_fail(!inner.overflow && !writer.overflow, false);
+    g_return_val_if_fail(!writer.overflow, false);
     if (!card_send_secret(yubikey->card, CARD_PUT_DATA, 0x3f, 0xff, &bytes, writer.size, &ignored, &status,
                           error))
         return false;
@@ -190,7 +205,8 @@ static bool write_protected(YubiKey *yubikey, PivBytes key, PivBytes next, GErro
     return status == CARD_OK;
 }
 
-static bool write_administration(YubiKey *yubikey, bool protected, GError **error)
+/* A salt belongs to a key that was derived from the PIN: it goes when that one is no longer valid. */
+static bool write_administration(YubiKey *yubikey, bool protected, bool keep_salt, GError **error)
 {
     guint8 bytes[512];
     PivWriter writer = {.data = bytes, .room = sizeof bytes};
@@ -198,9 +214,10 @@ static bool write_administration(YubiKey *yubikey, bool protected, GError **erro
     PivBytes content;
     if (!read_administration(yubikey, &answer, &content, error))
         return false;
-    if (piv_administration_says_protected(content) == protected)
+    if (piv_administration_says_protected(content) == protected &&
+        (keep_salt || !piv_administration_has_salt(content)))
         return true;
-    piv_administration_write(&writer, content, protected);
+    piv_administration_write(&writer, content, protected, keep_salt);
     if (writer.overflow) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
                     "The administrative data of %s is too long to be changed", card_name(yubikey->card));
@@ -393,17 +410,27 @@ static bool replace_and_protect(YubiKey *yubikey, const Kind *kind, const Change
         valid = kept.key;
     else if (is_proved(yubikey, kept.next))
         valid = kept.next;
-    return write_protected(yubikey, valid, key, error) && write_administration(yubikey, true, error) &&
-           send_key(yubikey, kind, change, error) && write_protected(yubikey, key, none, error);
+    return write_protected(yubikey, kept.content, valid, key, error) &&
+           write_administration(yubikey, true, true, error) && send_key(yubikey, kind, change, error) &&
+           write_protected(yubikey, kept.content, key, none, error) &&
+           write_administration(yubikey, true, false, error);
 }
 
+/* What the token kept is good for nothing afterwards. It goes where the PIN is known: without it nobody can
+ * tell what else lies in the same object. */
 static bool replace_openly(YubiKey *yubikey, const Kind *kind, const Change *change, GError **error)
 {
     static const PivBytes none = {NULL, 0};
+    g_auto(LockedBytes) bytes = locked_bytes_new(CARD_SECRET_ROOM(0));
+    PivProtected kept;
     bool protected;
-    return is_protected(yubikey, &protected, error) && send_key(yubikey, kind, change, error) &&
-           write_administration(yubikey, false, error) &&
-           (!protected || write_protected(yubikey, none, none, error));
+    if (!is_protected(yubikey, &protected, error))
+        return false;
+    bool clean = protected && yubikey->pin;
+    if (clean && !read_protected(yubikey, &bytes, &kept, error))
+        return false;
+    return send_key(yubikey, kind, change, error) && write_administration(yubikey, false, false, error) &&
+           (!clean || write_protected(yubikey, kept.content, none, none, error));
 }
 
 static void keep_key(YubiKey *yubikey, Secret *key)

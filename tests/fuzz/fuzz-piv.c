@@ -56,10 +56,12 @@ static void take_management(PivBytes bytes)
     PivWriter writer = {.data = written, .room = sizeof written};
     PivProtected kept;
     bool protected = piv_administration_says_protected(bytes);
-    piv_administration_write(&writer, bytes, !protected);
+    piv_administration_write(&writer, bytes, !protected, !protected);
     if (!writer.overflow)
         g_assert_cmpint(piv_administration_says_protected((PivBytes){written, writer.size}), ==, !protected);
     piv_protected_parse(bytes, &kept);
+    writer = (PivWriter){.data = written, .room = sizeof written};
+    piv_protected_write(&writer, bytes, kept.key, kept.next);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -174,6 +174,46 @@ static void yubico_piv_tool_finds_the_protected_key(void)
     g_assert_nonnull(strstr(read, "881a8918"));
 }
 
+static void write_object(const char *id, const char *content)
+{
+    g_autofree char *unused =
+        test_run((const char *const[]){"yubico-piv-tool", "--reader", pcsc_reader_name(0), "--action",
+                                       "write-object", "--id", id, "--format", "hex", NULL},
+                 content, 0);
+}
+
+static char *read_object(const char *id)
+{
+    return test_run((const char *const[]){"yubico-piv-tool", "--reader", pcsc_reader_name(0), "--action",
+                                          "verify-pin", "--pin", PIN, "--action", "read-object", "--id", id,
+                                          "--format", "hex", NULL},
+                    NULL, 0);
+}
+
+static void assert_object_contains(const char *id, const char *content)
+{
+    g_autofree char *read = read_object(id);
+    if (!strstr(read, content))
+        g_error("object %s is %s", id, read);
+}
+
+/* The flag that the PUK must not be blocked, a printed name, the time of the last change of the PIN. */
+static void what_other_programs_keep_on_the_token_stays(void)
+{
+    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    write_object("0x5fc109", "01027578880381010155017a");
+    write_object("0x5fff00", "800c810101820209098303010203");
+    log_in(scene);
+    must_change(scene, NULL, NULL, "3des", true);
+    assert_object_contains("0x5fc109", "881d8918");
+    assert_object_contains("0x5fc109", "8101010102757855017a");
+    assert_object_contains("0x5fff00", "80088101038303010203");
+    assert_manages(scene);
+    must_change(scene, NULL, OTHER_24, "3des", false);
+    assert_object_contains("0x5fc109", "880381010101027578");
+    assert_object_contains("0x5fff00", "80088101018303010203");
+}
+
 static void a_touch_that_the_key_wanted_it_still_wants(void)
 {
     g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
@@ -271,6 +311,7 @@ int main(int argc, char *argv[])
     TEST(a_wrong_or_impossible_key_is_refused);
     TEST(a_key_that_the_pin_protects_needs_nothing_but_the_pin);
     TEST(yubico_piv_tool_finds_the_protected_key);
+    TEST(what_other_programs_keep_on_the_token_stays);
     TEST(a_touch_that_the_key_wanted_it_still_wants);
     TEST(a_key_that_nobody_touched_for_is_not_lost);
     TEST(a_protected_key_survives_being_pulled_out_anywhere);

@@ -204,19 +204,46 @@ static void where_the_management_key_lies_is_kept_with_all_else(void)
 {
     guint8 room[64];
     PivWriter writer = {.data = room, .room = sizeof room};
-    PivBytes content = BYTES(0x80, 13, 0x81, 1, 0x01, 0x82, 2, 9, 9, 0x83, 4, 1, 2, 3, 4), inner, value;
+    PivBytes content =
+        BYTES(0x99, 1, 7, 0x80, 13, 0x81, 1, 0x01, 0x82, 2, 9, 9, 0x83, 4, 1, 2, 3, 4, 0xfe, 0);
+    PivBytes inner, value;
     g_assert_false(piv_administration_says_protected(content));
-    piv_administration_write(&writer, content, true);
+    piv_administration_write(&writer, content, true, true);
     PivBytes changed = {room, writer.size};
     g_assert_true(piv_administration_says_protected(changed));
     g_assert_true(piv_tlv_find(changed, 0x80, &inner));
     g_assert_true(piv_tlv_find(inner, 0x81, &value) && value.data[0] == 0x03);
     g_assert_true(piv_tlv_find(inner, 0x83, &value) && value.size == 4);
-    g_assert_false(piv_tlv_find(inner, 0x82, &value));
+    g_assert_true(piv_administration_has_salt(changed));
+    g_assert_true(piv_tlv_find(changed, 0x99, &value) && value.size == 1 && value.data[0] == 7);
+    g_assert_true(piv_tlv_find(changed, 0xfe, &value) && value.size == 0);
     guint8 other[64];
     PivWriter back = {.data = other, .room = sizeof other};
-    piv_administration_write(&back, changed, false);
-    g_assert_false(piv_administration_says_protected((PivBytes){other, back.size}));
+    piv_administration_write(&back, changed, false, false);
+    PivBytes open = {other, back.size};
+    g_assert_false(piv_administration_says_protected(open) || piv_administration_has_salt(open));
+    g_assert_true(piv_tlv_find(open, 0x80, &inner) && piv_tlv_find(inner, 0x81, &value));
+    g_assert_cmpint(value.data[0], ==, 0x01);
+    g_assert_true(piv_tlv_find(inner, 0x83, &value) && value.size == 4);
+}
+
+static void what_others_keep_beside_the_management_key_stays(void)
+{
+    static const PivBytes none = {NULL, 0};
+    const PivBytes content = BYTES(0x01, 2, 'u', 'x', 0x88, 7, 0x81, 1, 1, 0x89, 2, 3, 4, 0xfe, 0);
+    static const guint8 replaced[] = {0x88, 10, 0x89, 2,    5, 6,   0xc9, 1,    7,
+                                      0x81, 1,  1,    0x01, 2, 'u', 'x',  0xfe, 0};
+    static const guint8 removed[] = {0x88, 3, 0x81, 1, 1, 0x01, 2, 'u', 'x', 0xfe, 0};
+    guint8 room[64];
+    PivWriter writer = {.data = room, .room = sizeof room};
+    piv_protected_write(&writer, content, BYTES(5, 6), BYTES(7));
+    g_assert_cmpmem(room, writer.size, replaced, sizeof replaced);
+    writer.size = 0;
+    piv_protected_write(&writer, content, none, none);
+    g_assert_cmpmem(room, writer.size, removed, sizeof removed);
+    writer.size = 0;
+    piv_protected_write(&writer, BYTES(0x88, 4, 0x89, 2, 3, 4), none, none);
+    g_assert_cmpuint(writer.size, ==, 0);
 }
 
 int main(int argc, char *argv[])
@@ -235,5 +262,6 @@ int main(int argc, char *argv[])
     TEST(keys_that_a_card_does_not_take_are_refused);
     TEST(a_certificate_may_not_grow_without_end);
     TEST(where_the_management_key_lies_is_kept_with_all_else);
+    TEST(what_others_keep_beside_the_management_key_stays);
     return g_test_run();
 }
