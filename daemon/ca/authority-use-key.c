@@ -20,7 +20,7 @@ typedef struct Turn Turn;
 
 typedef struct Task {
     guint references; /* main thread: one until it is over, one each turn */
-    gint turn;        /* atomic: the number of the turn that may begin, or RUNNING */
+    gint turn;        /* atomic: the number of the turn that may begin, or RUNNING, or ENDED */
     Authority *authority;
     AuthorityWork work; /* with a reference to |tried| */
     GList *place;       /* in authority->tasks; NULL: given, or over */
@@ -29,7 +29,7 @@ typedef struct Task {
     GError *failure; /* while it is among the failing */
 } Task;
 
-enum { RUNNING = -1 };
+enum { RUNNING = -1, ENDED = -2 };
 
 /* One slot's go at it. */
 struct Turn {
@@ -145,13 +145,22 @@ static bool take_back(Task *task)
     return true;
 }
 
+/* True when its thread has tried and is done with it. */
+static bool begin_anew(Task *task)
+{
+    if (!g_atomic_int_compare_and_exchange(&task->turn, ENDED, task->given->number + 1))
+        return false;
+    task->given = NULL;
+    return true;
+}
+
 static gboolean on_timer(void *userdata)
 {
     Task *task = userdata;
     bool late = g_get_monotonic_time() >= task->work.begin_by;
     set_timer(task, G_MAXINT64);
     if (task->given && !take_back(task))
-        return G_SOURCE_REMOVE; /* it runs */
+        return G_SOURCE_REMOVE; /* it runs, or on_turn_done is about to come */
     if (late) {
         g_autoptr(GError) error =
             g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED, "No token with the key of %s was free in time",
@@ -251,7 +260,7 @@ static bool run_turn(EVP_PKEY *key, void *data, GError **error)
         return false;
     }
     bool done = task->work.run(key, task->work.data, error);
-    g_atomic_int_set(&task->turn, turn->number);
+    g_atomic_int_set(&task->turn, ENDED);
     return done;
 }
 
@@ -261,7 +270,8 @@ static void on_turn_done(const GError *error, void *userdata)
     Task *task = turn->task;
     if (task->given != turn)
         return; /* it was taken back */
-    if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE) && take_back(task)) {
+    if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE) &&
+        (take_back(task) || begin_anew(task))) {
         wait_in_queue(task, true);
         return;
     }

@@ -447,6 +447,30 @@ static void test_work_begins_in_order_and_what_is_first_before_it(void)
     g_assert_cmpint(orders[19].mine, ==, 2);
 }
 
+/* The main loop was away when the signature was made and the token's patience ended. */
+static void test_work_that_was_done_is_not_done_again(void)
+{
+    g_autoptr(Bench) bench = bench_new("fake:serial=F1;fake:serial=F2");
+    g_autoptr(EVP_PKEY) key = test_new_key("p256");
+    g_autoptr(X509) ca = test_ca("CA", key);
+    g_autoptr(Slot) slot = slot_of(bench, "F1", key, ca);
+    g_autoptr(Slot) other = slot_of(bench, "F2", key, ca);
+    gint next = 0;
+    Order order = {.next = &next};
+    const AuthorityWork work = {.run = take_number,
+                                .data = &order,
+                                .begin_by = WORKER_NO_DEADLINE,
+                                .end_by = WORKER_NO_DEADLINE,
+                                .done = on_numbered,
+                                .userdata = &order};
+    gint64 patience_over = g_get_monotonic_time() + G_USEC_PER_SEC + 50000;
+    g_assert_true(authority_use_key(authority_set_of_slot(bench->set, slot), &work, NULL));
+    while (g_atomic_int_get(&next) == 0 || g_get_monotonic_time() < patience_over)
+        g_usleep(1000);
+    test_wait(&order.done, 30);
+    g_assert_cmpint(g_atomic_int_get(&next), ==, 1);
+}
+
 static void test_work_that_has_not_begun_in_time_is_not_done(void)
 {
     g_autoptr(Bench) bench = bench_new("fake:serial=F1");
@@ -726,6 +750,8 @@ int main(int argc, char **argv)
     g_test_add_func("/authority/authorities-take-turns", test_authorities_take_turns);
     g_test_add_func("/authority/work-begins-in-order-and-what-is-first-before-it",
                     test_work_begins_in_order_and_what_is_first_before_it);
+    g_test_add_func("/authority/work-that-was-done-is-not-done-again",
+                    test_work_that_was_done_is_not_done_again);
     g_test_add_func("/authority/work-that-has-not-begun-in-time-is-not-done",
                     test_work_that_has_not_begun_in_time_is_not_done);
     g_test_add_func("/authority/a-stuck-token-loses-what-it-has-not-begun",
