@@ -4,8 +4,9 @@ import os
 import pwd
 import re
 
-from machine import CREDENTIALS, STATE, ctl, run, test, unit
+from machine import CREDENTIALS, STATE, ctl, read, run, test, unit
 
+METRICS = "/var/lib/prometheus/node-exporter/iothsm.prom"
 PLACES = ("/etc", "/usr", "/lib", "/run", "/boot", "/opt", "/var/lib", "/var/spool", "/var/tmp", "/var/cache", "/tmp")
 
 
@@ -16,9 +17,13 @@ def _():
     timer = ("iothsm-metrics.timer",)
     assert run("systemctl", "is-enabled", *timer, expect=1).out == "disabled\n", "the timer is for whoever wants it"
     assert run("systemctl", "is-active", *timer, expect=3).out == "inactive\n"
+    os.makedirs(os.path.dirname(METRICS), exist_ok=True)
     run("systemctl", "enable", "--now", *timer)
+    run("systemctl", "start", "iothsm-metrics.service")
+    assert "iothsm_authority_connected" in read(METRICS)
     run("dpkg", "--remove", "iothsm")
     assert run("systemctl", "is-active", *timer, expect=None).out == "inactive\n", "the timer runs on"
+    assert not os.path.exists(METRICS), "node_exporter goes on telling how things were"
     assert not os.path.exists(f"/proc/{pid}") and not os.path.exists("/usr/bin/iothsmctl")
     assert os.listdir(STATE) and os.listdir(CREDENTIALS) and pwd.getpwnam("iothsm")
 
