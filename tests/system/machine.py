@@ -155,11 +155,21 @@ def drop_in(text):
         run("systemctl", "restart", "iothsmd")
 
 
-def start_platform(port=0):
-    """The stand-in, which lives until the machine goes down; where it listens."""
-    service = subprocess.Popen([f"{SHARE}/iothsm-platform", "serve", "--directory=/root/platform", f"--port={port}"],
+def start_platform(port=0, *options):
+    """The stand-in, which lives until the machine goes down or it is stopped; where it listens."""
+    service = subprocess.Popen([f"{SHARE}/iothsm-platform", "serve", "--directory=/root/platform", f"--port={port}", *options],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **identity(None))
+    platforms.append(service)
     return next(line.split()[1] for line in service.stdout if line.startswith("url "))
+
+
+platforms = []
+
+
+def stop_platform():
+    service = platforms.pop()
+    service.terminate()
+    service.wait(PATIENCE)
 
 
 def platform(*arguments):

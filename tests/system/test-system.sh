@@ -60,7 +60,7 @@ tell() { # options of boot.sh, "--", chapters
 case $story in
 debian)
     packages
-    tell --boots=2 -- package service authority secrets access operation forgotten yubikey upgrade plugged traces \
+    tell --boots=2 -- package service authority secrets access operation proxy forgotten yubikey upgrade plugged traces \
         --next-boot second_boot purge
     ;;
 sanitized)
