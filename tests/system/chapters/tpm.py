@@ -6,14 +6,15 @@ import os
 import shutil
 import socket
 
-from machine import (CREDENTIALS, KEY, PIN, SO_PIN, STATE, ctl, describe, journal, message_id, read_bytes, run,
-                     test, token, unit, wait_for, write)
+from machine import (CREDENTIALS, KEY, PIN, SO_PIN, STATE, ctl, describe, journal, message_id, opened_key,
+                     read_bytes, run, test, token, unit, wait_for, write)
 
 HOST_KEY = "/var/lib/systemd/credential.secret"
 PORT = 2321
 TPM = f"swtpm:host=127.0.0.1,port={PORT}"
+DEVICE = "/dev/tpmrm0"  # which says that there is a TPM; systemd is told where
 DROP_IN = f"""[Service]
-Environment=SYSTEMD_TPM2_DEVICE={TPM} TPM2TOOLS_TCTI={TPM} IOTHSM_SEAL_WITH=host+tpm2
+Environment=SYSTEMD_TPM2_DEVICE={TPM} TPM2TOOLS_TCTI={TPM}
 PrivateNetwork=no
 RestrictAddressFamilies=AF_UNIX AF_INET
 """
@@ -77,6 +78,7 @@ def useless(what):
 def _():
     write("/etc/systemd/system/iothsm-seal.service.d/tpm.conf", DROP_IN)
     write("/usr/local/bin/systemd-creds", MANAGED, 0o755)
+    write(DEVICE, "")
     run("systemd-sysusers")
     run("systemctl", "daemon-reload")
     run("systemctl", "reload", "dbus")
@@ -149,3 +151,13 @@ def _():
     start("tpm")
     wait_for(lambda: token()["pinState"] == "set", "the PIN")
     assert read_bytes(KEY) == read_bytes(f"/root/copy{KEY}")
+
+
+@test("where no key can be made with the TPM there is, one is made without it, which the journal says")
+def _():
+    run("systemctl", "stop", "iothsmd")
+    os.unlink(KEY)
+    start(None)
+    assert describe()["pinsSealed"] is True and opened_key()
+    record = journal(f"MESSAGE_ID={message_id('SEALING_KEY_MADE')}")[-1]
+    assert record["PRIORITY"] == "4" and "with the machine's own key only" in record["MESSAGE"], record
