@@ -4,7 +4,7 @@
 # where tests/system/run-chapters.py tells a story. TAP.
 #
 #   test-vm.sh yubikey    a YubiKey is plugged in, pulled out, plugged in again
-#   test-vm.sh machine    what the limits of the unit keep the service from
+#   test-vm.sh machine    the limits of the unit; the PIN sealed with the TPM, two more boots, the last one elsewhere
 set -euo pipefail
 : "${SOURCE:?}" "${BUILD:?}" "${PLATFORM:?}" "${YUBIKEY:?}"
 story=${1:?which story?}
@@ -51,8 +51,10 @@ yubikey)
     boot 1 tpm
     ;;
 machine)
-    chapters=(provisioned limits)
+    chapters=(provisioned limits sealed --next-boot rebooted --next-boot elsewhere)
     boot 1 tpm
+    boot 2 tpm
+    boot 3 other-tpm
     ;;
 *) bail_out "there is no story $story" ;;
 esac
