@@ -186,6 +186,18 @@ InventoryToken *inventory_find_place(Inventory *inventory, const char *name, con
     return token;
 }
 
+InventorySlot *inventory_token_slot(const InventoryToken *token, const char *name)
+{
+    static const char *const members[] = {"name", "otherName"};
+    for (gsize k = 0; k < G_N_ELEMENTS(members); k++)
+        for (guint i = 0; i < token->slots->len; i++) {
+            InventorySlot *slot = g_ptr_array_index(token->slots, i);
+            if (g_ascii_strcasecmp(property_text(slot->properties, members[k]), name) == 0)
+                return slot;
+        }
+    return NULL;
+}
+
 InventorySlot *inventory_find_slot(Inventory *inventory, const char *name, GError **error)
 {
     const char *slot_name = NULL;
@@ -196,11 +208,9 @@ InventorySlot *inventory_find_slot(Inventory *inventory, const char *name, GErro
         cli_set_usage_error(error, "\"%s\" is a token; name a slot on it as TOKEN/SLOT", name);
         return NULL;
     }
-    for (guint i = 0; i < token->slots->len; i++) {
-        InventorySlot *slot = g_ptr_array_index(token->slots, i);
-        if (g_ascii_strcasecmp(property_text(slot->properties, "name"), slot_name) == 0)
-            return slot;
-    }
+    InventorySlot *slot = inventory_token_slot(token, slot_name);
+    if (slot)
+        return slot;
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_NO_SUCH_SLOT,
                 "Token %s has nothing in a slot \"%s\"; 'iothsmctl show %s' lists its slots",
                 property_text(token->properties, "serial"), slot_name,

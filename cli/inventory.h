@@ -33,6 +33,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Inventory, inventory_free)
 
 /* Transfer none. NO_SUCH_TOKEN, or INVALID for a label that several tokens have, with the candidates. */
 InventoryToken *inventory_find_token(Inventory *inventory, const char *name, GError **error);
+/* By the name under which the token lists it or the other one that it has, in any case; NULL: it has nothing
+ * there. */
+InventorySlot *inventory_token_slot(const InventoryToken *token, const char *name);
 /* |name| is TOKEN/SLOT. NO_SUCH_TOKEN, NO_SUCH_SLOT. Transfer none. */
 InventorySlot *inventory_find_slot(Inventory *inventory, const char *name, GError **error);
 /* |name| is TOKEN or TOKEN/SLOT, the slot need not exist; |ret_slot| "" where none was named. Transfer none.

@@ -82,11 +82,7 @@ static bool read_files(Plan *plan, GError **error)
 /* The slot that --slot names; it need not exist. */
 static bool find_slot(Plan *plan, GError **error)
 {
-    for (guint i = 0; i < plan->token->slots->len; i++) {
-        InventorySlot *slot = g_ptr_array_index(plan->token->slots, i);
-        if (g_ascii_strcasecmp(property_text(slot->properties, "name"), wanted.slot) == 0)
-            plan->slot = slot;
-    }
+    plan->slot = inventory_token_slot(plan->token, wanted.slot);
     plan->slot_name = g_strdup(plan->slot ? property_text(plan->slot->properties, "name") : wanted.slot);
     if (!plan->slot || plan->key == KEY_PLAN_OPEN)
         return true;

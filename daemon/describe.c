@@ -86,6 +86,7 @@ static JsonObject *describe_slot(const Manager *manager, const Slot *slot)
     const char *link = describe_slot_link(manager, slot, &authority, &message);
 
     set_text(object, "name", slot_name(slot));
+    set_text(object, "otherName", slot_other_name(slot));
     set_text(object, "label", slot_label(slot));
     set_text(object, "keyType", slot_key_type(slot));
     set_text(object, "state", slot_state_to_string(slot_state(slot)));

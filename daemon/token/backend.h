@@ -95,6 +95,9 @@ typedef struct BackendClass {
     /* The name by which the token lists the slot that |spelling| means; NULL: it means none. On any thread.
      * May be NULL: its slots have one name each. */
     const char *(*slot_name)(const char *spelling);
+    /* What else a person may call the slot of that |name|, static; NULL: nothing. There where slot_name is.
+     */
+    const char *(*slot_other_name)(const char *name);
 
     void (*free)(Backend *backend);
 

@@ -317,6 +317,22 @@ static void fake_forget_management_key(Backend *backend)
     g_clear_pointer(&token->management_key_given, secret_unref);
 }
 
+/* One that has what a YubiKey has knows its slots by the names of PIV's retired ones, too: 82 for 01. */
+#define PIV_NAMES 0x81
+
+static const char *fake_usual_name(const char *spelling)
+{
+    guint64 number = g_ascii_strtoull(spelling, NULL, 16);
+    g_autofree char *name = fake_slot_name((guint)(number > PIV_NAMES ? number - PIV_NAMES : number));
+    return strlen(spelling) == 2 ? g_intern_string(name) : NULL;
+}
+
+static const char *fake_other_name(const char *name)
+{
+    g_autofree char *other = fake_slot_name((guint)g_ascii_strtoull(name, NULL, 16) + PIV_NAMES);
+    return g_intern_string(other);
+}
+
 static const BackendClass fake_class = {
     .kind = "fake",
     .free = fake_free,
@@ -343,6 +359,8 @@ Backend *fake_backend_new(FakeToken *token)
         backend->class.set_management_key = fake_set_management_key;
         backend->class.forget_management_key = fake_forget_management_key;
         backend->class.attest = fake_attest;
+        backend->class.slot_name = fake_usual_name;
+        backend->class.slot_other_name = fake_other_name;
     }
     backend->token = fake_token_ref(token);
     backend->plugging = token->plugging;

@@ -105,6 +105,12 @@ const char *slot_name(const Slot *slot)
     return slot->info->name;
 }
 
+const char *slot_other_name(const Slot *slot)
+{
+    const BackendClass *class = slot->token->driver->backend->class;
+    return class->slot_other_name ? class->slot_other_name(slot->info->name) : NULL;
+}
+
 const char *slot_label(const Slot *slot)
 {
     return slot->info->label ? slot->info->label : "";

@@ -26,7 +26,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Slot, slot_unref)
 
 Token *slot_token(const Slot *slot);
 const char *slot_name(const Slot *slot);
-const char *slot_label(const Slot *slot); /* or "" */
+const char *slot_other_name(const Slot *slot); /* that a person may use, too, or NULL */
+const char *slot_label(const Slot *slot);      /* or "" */
 SlotState slot_state(const Slot *slot);
 const char *slot_state_to_string(SlotState state);
 bool slot_has_private_key(const Slot *slot);

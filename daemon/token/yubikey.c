@@ -48,10 +48,19 @@ static void yubikey_free(Backend *backend)
     g_free(yubikey);
 }
 
+/* The original agent's id: the number that PKCS#11 modules for PIV give to the slot. */
+static const char *slot_other_name(const char *name)
+{
+    const PivSlot *slot = piv_slot_find(name);
+    g_autofree char *id = slot ? g_strdup_printf("%02x", slot->pkcs11_id) : NULL;
+    return id ? g_intern_string(id) : NULL;
+}
+
 static const BackendClass yubikey_class = {
     .kind = "yubikey",
     .threads = 1,
     .slot_name = yubikey_slot_name,
+    .slot_other_name = slot_other_name,
     .free = yubikey_free,
     .probe = yubikey_probe,
     .login = yubikey_login,

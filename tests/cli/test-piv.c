@@ -72,6 +72,21 @@ static void test_attestation(void)
     assert_member("1001/01", "attestation.reason", "");
 }
 
+static void test_slots_have_two_names(void)
+{
+    g_autoptr(Fixture) fixture = START_DAEMON("serial=1001,piv=1");
+    g_autoptr(Run) made = run_iothsmctl("generate 1001/82 --type=p256", NULL);
+    assert_run(made, 0);
+    assert_member("1001/01", "otherName", "82");
+    assert_member("1001/82", "name", "01");
+    g_autoptr(Run) occupied = run_iothsmctl("provision --token=1001 --slot=82 --type=p256 --yes", NULL);
+    assert_says(occupied, "Slot 01 of token 1001 already holds a key");
+    g_autoptr(Run) cleared = run_iothsmctl("clear 1001/82 --yes", NULL);
+    assert_run(cleared, 0);
+    g_autoptr(Run) gone = run_iothsmctl("show 1001/82", NULL);
+    assert_says(gone, "has nothing in a slot \"82\"");
+}
+
 static void test_imported_keys(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON("serial=1001,piv=1");
@@ -296,6 +311,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/piv/attestation-is-printed-and-judged-by-the-roots-that-were-given", test_attestation);
+    g_test_add_func("/piv/slots-have-two-names", test_slots_have_two_names);
     g_test_add_func("/piv/imported-keys-are-shown-as-such", test_imported_keys);
     g_test_add_func("/piv/policies-are-refused-where-there-are-none", test_policies_elsewhere);
     g_test_add_func("/piv/a-touch-is-asked-for-on-the-terminal", test_touch_on_a_terminal);
