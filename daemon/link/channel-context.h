@@ -14,6 +14,7 @@ typedef struct ChannelContext {
     Authority *authority;
     ChannelKey *key;
     guint caindex;
+    guint64 requests; /* that came, by their order */
     LogLimit foreign; /* messages that are not the platform's */
     LogLimit dropped; /* messages that came too late, or too many */
 

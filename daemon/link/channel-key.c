@@ -8,6 +8,7 @@
 #include "daemon/ca/channel-certificate.h"
 #include "daemon/ca/name.h"
 #include "daemon/error.h"
+#include "daemon/log.h"
 #include "daemon/openssl-cleanup.h"
 #include <openssl/rsa.h>
 
@@ -171,6 +172,7 @@ static bool issue_on_next(ChannelKey *self, GError **error)
         .done = on_issued,
         .userdata = issue,
     };
+    log_debug("A channel certificate of %s is issued", authority_thumbprint(self->authority));
     if (authority_use_key(self->authority, &work, error))
         return true;
     channel_key_unref(issue->key);

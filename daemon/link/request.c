@@ -34,7 +34,8 @@ struct Request {
     DealtWithFunc done;
     void *userdata;
 
-    char *kind; /* signtype as the envelope says, or "" */
+    guint64 number; /* in the order of arrival on its channel */
+    char *kind;     /* signtype as the envelope says, or "" */
     char *siguuid;
     X509 *platform; /* who signed the request: recipient of the answer */
     gint64 signing_time;
@@ -335,6 +336,9 @@ static void sign(void *userdata)
     SignJob *job = g_new0(SignJob, 1);
     job->signing = g_steal_pointer(&request->prepared);
     request->sign = job;
+    if (request->tried->len == 0)
+        log_debug("Request %s, number %" G_GUINT64_FORMAT " for %s, goes to the token", request->siguuid,
+                  request->number, authority_thumbprint(request->authority));
     g_autoptr(GError) error = NULL;
     const AuthorityWork work = {
         .run = run_sign,
@@ -610,6 +614,7 @@ Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *me
     request->started = g_get_monotonic_time();
     request->cancellable = g_cancellable_new();
     request->place = lane_enter(lane);
+    request->number = ++channel->requests;
     request->tried = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);
     request->done = done;
     request->userdata = userdata;

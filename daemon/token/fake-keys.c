@@ -5,8 +5,10 @@
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/fake-private.h"
 #include "daemon/token/key-provider.h"
+#include <fcntl.h>
 #include <openssl/rsa.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TOUCH_CACHED_SECONDS 15
 
@@ -195,10 +197,21 @@ static bool is_touched(FakeKey *key, GError **error)
     return touched;
 }
 
+/* One write, so that it is there as a whole or not at all when the process is killed. */
+static void write_ledger(const char *path, const char *digest)
+{
+    g_autofree char *line = g_strconcat(digest, "\n", NULL);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    g_assert(fd >= 0 && write(fd, line, strlen(line)) == (ssize_t)strlen(line));
+    close(fd);
+}
+
 static void note_content(FakeToken *token, const unsigned char *input, size_t input_size)
 {
     char *digest = g_compute_checksum_for_data(G_CHECKSUM_SHA256, input, input_size);
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
+    if (token->ledger)
+        write_ledger(token->ledger, digest);
     g_hash_table_add(token->signed_contents, digest);
 }
 

@@ -19,6 +19,9 @@ typedef struct FakeToken {
     char *pin; /* NULL: none is needed */
     char *so_pin;
     char *attestation_root;      /* a file to write it to, or NULL */
+    char *key_file;              /* slot 01 at first, or NULL */
+    char *certificate_file;      /* slot 01 at first, or NULL */
+    char *ledger;                /* a file, or NULL */
     char *management_key_digits; /* as it was described; NULL: the factory's */
     guint retries_max;
     guint threads;

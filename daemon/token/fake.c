@@ -35,6 +35,9 @@ void fake_token_unref(FakeToken *token)
     g_free(token->pin);
     g_free(token->so_pin);
     g_free(token->attestation_root);
+    g_free(token->key_file);
+    g_free(token->certificate_file);
+    g_free(token->ledger);
     g_free(token->management_key_digits);
     secret_unref(token->management_key);
     secret_unref(token->management_key_given);
@@ -64,6 +67,9 @@ static bool set_word(FakeToken *token, const char *name, const char *value, GErr
                  {"so-pin", &token->so_pin, NULL},
                  {"management-key", &token->management_key_digits, NULL},
                  {"attestation-root", &token->attestation_root, NULL},
+                 {"key", &token->key_file, NULL},
+                 {"certificate", &token->certificate_file, NULL},
+                 {"ledger", &token->ledger, NULL},
                  {"piv", NULL, &token->piv},
                  {"touch-limit-ms", NULL, &token->touch_limit_ms},
                  {"retries", NULL, &token->retries_max},
@@ -111,6 +117,23 @@ static bool make_piv(FakeToken *token, GError **error)
     return write_root(token, error);
 }
 
+static bool fill_slot(FakeToken *token, GError **error)
+{
+    g_autoptr(BIO) key_file = BIO_new_file(token->key_file, "r");
+    g_autoptr(BIO) certificate_file =
+        token->certificate_file ? BIO_new_file(token->certificate_file, "r") : NULL;
+    SlotInfo *slot = slot_info_new("01");
+    slot->has_private_key = true;
+    slot->origin = KEY_ORIGIN_IMPORTED;
+    slot->public_key = key_file ? PEM_read_bio_PrivateKey(key_file, NULL, NULL, NULL) : NULL;
+    slot->certificate = certificate_file ? PEM_read_bio_X509(certificate_file, NULL, NULL, NULL) : NULL;
+    g_hash_table_replace(token->slots, slot->name, slot);
+    if (slot->public_key && (slot->certificate || !token->certificate_file))
+        return true;
+    error_set_openssl(error, IOTHSM_ERROR_FAILED, "%s can't be read", token->key_file);
+    return false;
+}
+
 bool fake_token_has_factory_management_key(const FakeToken *token)
 {
     return secret_size(token->management_key) == sizeof factory_management_key &&
@@ -147,6 +170,8 @@ static FakeToken *fake_token_new(const char *spec, GError **error)
     if (!token->label)
         token->label = g_strdup(token->serial);
     if (token->piv && !make_piv(token, error))
+        return NULL;
+    if (token->key_file && !fill_slot(token, error))
         return NULL;
     token->retries = token->retries_max;
     return g_steal_pointer(&token);

@@ -14,6 +14,8 @@
  *   delay-ms   how long each signature and each change takes, default 0
  *   threads    how many calls may run at once, default 1; 0: one a processor
  *   slots      how many keys fit, default 8
+ *   key, certificate  PEM files: what slot 01 holds from the beginning
+ *   ledger     a file: the SHA-256 of each content that is signed is added to it, one a line
  *   piv        1: it has what a YubiKey has: policies for PIN and touch, a management key, a factory PIN
  *              (123456), attestation
  *   management-key    of such a token, in 48 hexadecimal digits; default: the factory's

@@ -196,7 +196,8 @@ static bool judge_sample(JsonObject *sample, const char *authority, GError **err
     const char *kind = member_text(sample, "kind");
     const char *result = member_text(sample, "result");
     if (g_str_equal(kind, "csr"))
-        return judge_certificate(result, authority, false, error);
+        return judge_certificate(result, authority, true,
+                                 error); /* its dates were held against those asked for */
     if (g_str_equal(kind, "crl"))
         return judge_crl(result, authority, error);
     g_autoptr(GBytes) content = judge_cms(result, "PEM", authority, error);
@@ -220,6 +221,8 @@ static int verb_drive(JsonObject *arguments, GError **error)
     set_number(arguments, "concurrency", given.concurrency);
     set_number(arguments, "samples", given.samples);
     set_number(arguments, "linger_ms", given.linger);
+    set_number(arguments, "seconds", given.seconds);
+    json_object_set_boolean_member(arguments, "retry_refused", given.retry_refused);
     g_autoptr(JsonObject) answer = control_ask(given.directory, arguments, error);
     if (!answer || !judge_samples(answer, error))
         return STATUS_FAILED;
@@ -247,6 +250,7 @@ static int verb_misbehave(JsonObject *arguments, GError **error)
     }
     json_object_set_array_member(arguments, "faults", array_of(given.rest));
     json_object_set_boolean_member(arguments, "clear", given.clear);
+    json_object_set_boolean_member(arguments, "chaos", given.chaos);
     set_text(arguments, "at", given.at);
     set_number(arguments, "seed", given.seed);
     set_number(arguments, "close_now", given.close_now);

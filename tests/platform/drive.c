@@ -11,6 +11,7 @@ enum {
     KEYS = 16,
     ERRORS_TOLD = 20,
     DAYS = 30,
+    SAMPLE_EVERY = 100, /* where the number of requests is not known beforehand */
 };
 
 typedef struct Drive {
@@ -21,6 +22,7 @@ typedef struct Drive {
     char *kind;
     char *requests_pem[KEYS];
     gint64 requests;
+    gint64 until; /* µs of g_get_monotonic_time(), when |requests| is not what ends it; or 0 */
     gint64 concurrency;
     gint64 sample_every;
     guint linger_ms;
@@ -225,8 +227,8 @@ static void start_one(Drive *run)
 
 static void start_more(Drive *run)
 {
-    if (!control_is_wanted(run->call))
-        run->next = run->requests;
+    if (!control_is_wanted(run->call) || (run->until && g_get_monotonic_time() >= run->until))
+        run->requests = run->next;
     while (run->next < run->requests && run->running < run->concurrency)
         start_one(run);
     if (run->running == 0)
@@ -273,10 +275,17 @@ void drive(Platform *platform, ControlCall *call, JsonObject *arguments)
     run->linger_ms = (guint)member_integer_or(arguments, "linger_ms", 0);
     gint64 samples = MIN(member_integer_or(arguments, "samples", 10), run->requests);
     run->sample_every = samples > 0 ? run->requests / samples : 0;
+    gint64 seconds = member_integer_or(arguments, "seconds", 0);
+    if (seconds > 0) {
+        run->until = g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
+        run->requests = G_MAXINT64;
+        run->sample_every = SAMPLE_EVERY;
+    }
     run->options = (ExchangeOptions){.ttl = member_integer_or(arguments, "ttl", 30),
                                      .timeout_ms = (guint)member_integer_or(arguments, "timeout_ms", 30000),
                                      .attempts = (guint)member_integer_or(arguments, "attempts", 1),
-                                     .reuse_offer = member_true(arguments, "reuse_offer")};
+                                     .reuse_offer = member_true(arguments, "reuse_offer"),
+                                     .retry_refused = member_true(arguments, "retry_refused")};
     run->duplicates_before = tally_value(platform->tally, "duplicates");
     run->conflicts_before = tally_value(platform->tally, "conflicts");
     run->latencies = g_array_new(FALSE, FALSE, sizeof(gint64));

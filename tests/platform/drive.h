@@ -8,5 +8,5 @@
 #include "tests/platform/platform.h"
 
 /* Handles the verb `drive`: ca, requests, concurrency, kind ("csr", "crl", "cms", "mixed"), reuse_offer, ttl,
- * timeout_ms, attempts, linger_ms, samples. Ends early where the client goes away. */
+ * timeout_ms, attempts, seconds, retry_refused, linger_ms, samples. Ends early where the client goes away. */
 void drive(Platform *platform, ControlCall *call, JsonObject *arguments);

@@ -10,6 +10,7 @@
 
 enum {
     FINISHED_KEPT = 20000,
+    REFUSED_WAIT_MS = 200,
     OFFER_MARGIN = 60, /* seconds that a reused offer's certificate must still be valid */
 };
 
@@ -459,6 +460,12 @@ static void answer_read(gpointer job)
     tally_count(tally, "answers");
     if (exchange->over) { /* a second answer was already being read when the first one ended it */
         compare_with_first(step);
+        return;
+    }
+    if (exchange->options.retry_refused && exchange->attempts_left > 0 && !step->answer->success) {
+        tally_count(tally, "refusals");
+        g_clear_handle_id(&exchange->timer, g_source_remove);
+        exchange->timer = g_timeout_add(REFUSED_WAIT_MS, timed_out, exchange);
         return;
     }
     const char *result = step->crl ?: step->answer->message;

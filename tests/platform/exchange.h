@@ -17,6 +17,7 @@ typedef struct ExchangeOptions {
     gint64 ttl;                /* seconds in the envelopes; 0: none is said */
     guint timeout_ms;          /* for one attempt */
     guint attempts;            /* how often to begin again with the same siguuid and request */
+    bool retry_refused;        /* a refusal is not the end while attempts are left */
     bool reuse_offer;          /* no solicitation where an earlier offer of the authority still holds */
     const char *uuid;          /* addressee of the request, NULL: who offered */
     const char *siguuid;       /* NULL: a fresh one */

@@ -136,6 +136,13 @@ static const FaultInfo infos[] = {
     AT(PLACE_LINK, "poll-cut", FAULT_POLL_CUT, NULL, "reset the connection instead of answering a subscribe"),
     AT(PLACE_LINK, "post-status", FAULT_POST_STATUS, "503", "answer a PubNub publish with that HTTP status"),
     AT(PLACE_LINK, "time-status", FAULT_TIME_STATUS, "503", "answer PubNub's time with that HTTP status"),
+
+    AT(PLACE_LINK, "relay-reset", FAULT_RELAY_RESET, NULL, "reset a connection (serve --relay)"),
+    AT(PLACE_LINK, "relay-cut", FAULT_RELAY_CUT, NULL, "lose half of what is sent, and reset the connection"),
+    AT(PLACE_LINK, "relay-stall", FAULT_RELAY_STALL, "500",
+       "hold a connection's bytes back for that many ms"),
+    AT(PLACE_LINK, "relay-freeze", FAULT_RELAY_FREEZE, NULL,
+       "leave a connection open and let nothing through"),
 };
 
 typedef struct Fault {
@@ -235,6 +242,57 @@ bool faults_add(Faults *faults, const FaultOrder *order, GError **error)
                      .probability = order->probability};
     g_ptr_array_add(faults->set, fault);
     return true;
+}
+
+/* Connections that end are rare, because each costs the agent a wait of seconds by protocol; what costs one
+ * message or one call is frequent. What makes a request fail for good (a wrong signer, a refused upload) is
+ * not here. */
+static const struct {
+    const char *text;
+    const char *at; /* or NULL */
+    double probability;
+} chaos[] = {
+    {"drop", "message", 0.01},
+    {"delay=300", "message", 0.05},
+    {"duplicate", "message", 0.05},
+    {"reorder", "message", 0.03},
+    {"replay", NULL, 0.02},
+    {"old-signing-time=200", "message", 0.03},
+    {"future-signing-time=200", "message", 0.03},
+    {"altered", "message", 0.01},
+    {"truncated", "message", 0.01},
+    {"rogue-signer", "message", 0.01},
+    {"close=1001", "message", 0.0005},
+    {"bootstrap-status=503", NULL, 0.1},
+    {"bootstrap-status=429", NULL, 0.1},
+    {"bootstrap-slow=300", NULL, 0.2},
+    {"upload-slow=300", NULL, 0.2},
+    {"handshake-status=503", NULL, 0.1},
+    {"publish-error=rate-limited", NULL, 0.0005},
+    {"publish-unacknowledged", NULL, 0.0005},
+    {"publish-lost", NULL, 0.0005},
+    {"frame-not-json", NULL, 0.001},
+    {"poll-status=403", NULL, 0.005},
+    {"poll-status=503", NULL, 0.005},
+    {"poll-truncated", NULL, 0.005},
+    {"poll-not-json", NULL, 0.005},
+    {"poll-cut", NULL, 0.005},
+    {"poll-odd", NULL, 0.05},
+    {"post-status=503", NULL, 0.005},
+    {"post-status=429", NULL, 0.005},
+    {"time-status=503", NULL, 0.05},
+    {"relay-reset", NULL, 0.0003},
+    {"relay-cut", NULL, 0.0003},
+    {"relay-stall=300", NULL, 0.01},
+};
+
+void faults_add_chaos(Faults *faults)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(chaos); i++) {
+        FaultOrder order = {.text = chaos[i].text, .at = chaos[i].at, .probability = chaos[i].probability};
+        bool added = faults_add(faults, &order, NULL);
+        g_assert(added);
+    }
 }
 
 static Fault *strike(Faults *faults, FaultKind kind, FaultPlace place)

@@ -76,6 +76,11 @@ typedef enum FaultKind {
     FAULT_POLL_CUT,
     FAULT_POST_STATUS,
     FAULT_TIME_STATUS,
+    /* of the bytes on the way, where there is a relay */
+    FAULT_RELAY_RESET,
+    FAULT_RELAY_CUT,
+    FAULT_RELAY_STALL,
+    FAULT_RELAY_FREEZE,
     FAULT_KINDS
 } FaultKind;
 
@@ -93,6 +98,9 @@ typedef struct FaultOrder {
 } FaultOrder;
 
 bool faults_add(Faults *faults, const FaultOrder *order, GError **error);
+/* A bit of everything that an agent has to survive without anybody noticing, each with a small probability.
+ */
+void faults_add_chaos(Faults *faults);
 void faults_clear(Faults *faults);
 void faults_seed(Faults *faults, guint32 seed);
 guint32 faults_get_seed(const Faults *faults);

@@ -61,6 +61,8 @@ typedef struct ClientOptions {
     gint64 concurrency;
     gint64 samples;
     gint64 linger;
+    gint64 seconds;
+    gboolean retry_refused;
     gboolean list;
     gboolean clear;
     char *at;
@@ -68,6 +70,7 @@ typedef struct ClientOptions {
     double probability; /* < 0: unset */
     gint64 seed;
     gint64 close_now;
+    gboolean chaos;
     char *signtype;
     char *json_file;
     char *inner_file;

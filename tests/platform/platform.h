@@ -17,7 +17,7 @@ typedef struct Pubnub Pubnub;
 typedef struct Platform {
     GMainLoop *loop;
     char *directory;
-    char *url;         /* http://127.0.0.1:PORT, or https */
+    char *url;         /* http://127.0.0.1:PORT, or https; the relay's where there is one */
     char *publisher;   /* what the platform is called on the link */
     char *transports;  /* what the bootstrap names: "websocket", "pubnub" or "both" */
     gint64 token_life; /* seconds */

@@ -9,6 +9,7 @@
 #include "tests/platform/http.h"
 #include "tests/platform/link.h"
 #include "tests/platform/pubnub.h"
+#include "tests/platform/relay.h"
 #include "tests/platform/verbs.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@ static struct {
     gint64 message_size;
     int key_sets;
     int poll_ms;
+    gboolean relay;
 } given = {.token_life = 3600, .message_size = 64 * 1024 * 1024, .key_sets = 1, .poll_ms = 5000};
 
 static const GOptionEntry entries[] = {
@@ -47,6 +49,8 @@ static const GOptionEntry entries[] = {
     {"message-size", 0, 0, G_OPTION_ARG_INT64, &given.message_size, "largest WebSocket message", "BYTES"},
     {"key-sets", 0, 0, G_OPTION_ARG_INT, &given.key_sets, "PubNub key sets that authorities take in turn",
      "N"},
+    {"relay", 0, 0, G_OPTION_ARG_NONE, &given.relay, "lead agents over a way where things happen to bytes",
+     NULL},
     {"poll", 0, 0, G_OPTION_ARG_INT, &given.poll_ms, "how long an idle PubNub subscribe waits", "MS"},
     {NULL}};
 
@@ -98,7 +102,7 @@ static bool open_parts(Platform *platform, GError **error)
     return platform->registry != NULL;
 }
 
-static SoupServer *listen_locally(Platform *platform, GError **error)
+static SoupServer *listen_locally(Platform *platform, guint16 *ret_port, GError **error)
 {
     g_autoptr(SoupServer) server = soup_server_new("server-header", "iothsm-platform", NULL);
     if (given.tls) {
@@ -107,12 +111,12 @@ static SoupServer *listen_locally(Platform *platform, GError **error)
             return NULL;
         soup_server_set_tls_certificate(server, certificate);
     }
-    g_autoptr(GSocketAddress) address = g_inet_socket_address_new_from_string("127.0.0.1", (guint)given.port);
+    g_autoptr(GSocketAddress) address =
+        g_inet_socket_address_new_from_string("127.0.0.1", given.relay ? 0 : (guint)given.port);
     if (!soup_server_listen(server, address, given.tls ? SOUP_SERVER_LISTEN_HTTPS : 0, error))
         return NULL;
     GSList *uris = soup_server_get_uris(server);
-    platform->url =
-        g_strdup_printf("%s://127.0.0.1:%d", given.tls ? "https" : "http", g_uri_get_port(uris->data));
+    *ret_port = (guint16)g_uri_get_port(uris->data);
     g_slist_free_full(uris, (GDestroyNotify)g_uri_unref);
     return g_steal_pointer(&server);
 }
@@ -147,9 +151,16 @@ static void say_goodbye(Platform *platform)
 
 static bool run(Platform *platform, GError **error)
 {
-    g_autoptr(SoupServer) server = listen_locally(platform, error);
+    guint16 port;
+    g_autoptr(SoupServer) server = listen_locally(platform, &port, error);
     if (!server)
         return false;
+    g_autoptr(Relay) relay =
+        given.relay ? relay_new((guint16)given.port, port, platform->faults, error) : NULL;
+    if (given.relay && !relay)
+        return false;
+    platform->url =
+        g_strdup_printf("%s://127.0.0.1:%u", given.tls ? "https" : "http", relay ? relay_port(relay) : port);
     LinkEvents events = {.published = on_published, .userdata = platform};
     platform->link = link_new(platform, server, &events);
     PubnubEvents pubnub_events = {.published = on_published, .userdata = platform};

@@ -195,6 +195,8 @@ static void verb_misbehave(Platform *platform, ControlCall *call, JsonObject *ar
         faults_clear(platform->faults);
     if (member_integer(arguments, "seed", &seed))
         faults_seed(platform->faults, (guint32)seed);
+    if (member_true(arguments, "chaos"))
+        faults_add_chaos(platform->faults);
     if (member_integer(arguments, "close_now", &code))
         link_close_all(platform->link, code);
     JsonNode *probability = json_object_get_member(arguments, "probability");
