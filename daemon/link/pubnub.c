@@ -277,11 +277,11 @@ static void on_checked(guint status, const char *text, gsize size, const GError 
 
 static gboolean on_check_due(void *userdata)
 {
-    Pubnub *self = userdata;
+    g_autoptr(Pubnub) self = pubnub_ref(userdata);
     gint64 silent_ms = (g_get_monotonic_time() - self->last_heard) / 1000;
-    if (silent_ms >= self->times.silence_ms) {
-        g_autoptr(Pubnub) kept = pubnub_ref(self);
-        self->check_timer = 0;
+    gint64 left_ms = self->times.silence_ms - silent_ms;
+    self->check_timer = 0;
+    if (left_ms <= 0) {
         lose(self, "PubNub has fallen silent", false);
         return G_SOURCE_REMOVE;
     }
@@ -289,7 +289,10 @@ static gboolean on_check_due(void *userdata)
         g_autofree char *url = pubnub_time_url(&self->address);
         self->check = pubnub_call_start(self->calls, url, NULL, self->times.call_s, on_checked, self);
     }
-    return G_SOURCE_CONTINUE;
+    gint64 quiet_ms =
+        silent_ms < self->times.check_ms ? self->times.check_ms - silent_ms : self->times.check_ms;
+    self->check_timer = g_timeout_add((guint)MIN(quiet_ms, left_ms), on_check_due, self);
+    return G_SOURCE_REMOVE;
 }
 
 /* --- polling ----------------------------------------------------------------------------------------- */
@@ -412,7 +415,7 @@ static void become_connected(Pubnub *self)
         return;
     self->connected = true;
     g_clear_handle_id(&self->check_timer, g_source_remove);
-    self->check_timer = g_timeout_add((guint)MAX(self->times.check_ms / 4, 1), on_check_due, self);
+    self->check_timer = g_timeout_add((guint)self->times.check_ms, on_check_due, self);
     tell_state(self, TRANSPORT_CONNECTED, "", -1);
 }
 

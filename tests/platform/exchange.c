@@ -11,6 +11,7 @@
 enum {
     FINISHED_KEPT = 20000,
     REFUSED_WAIT_MS = 200,
+    PATIENCE_MAX_MS = 12000,
     OFFER_MARGIN = 60, /* seconds that a reused offer's certificate must still be valid */
 };
 
@@ -41,6 +42,7 @@ typedef struct Exchange {
     bool wants_offer;
     bool over;
     guint attempts_left;
+    guint patience_ms; /* doubled with each attempt, so that a busy machine is not asked more and more */
     guint timer;
     guint jobs;
     gint64 started;
@@ -332,7 +334,8 @@ static gboolean timed_out(gpointer data)
     }
     tally_count(exchange->exchanges->platform->tally, "exchanges begun again");
     exchange->attempts_left--;
-    exchange->timer = g_timeout_add(exchange->options.timeout_ms, timed_out, exchange);
+    exchange->patience_ms = MAX(MIN(2 * exchange->patience_ms, PATIENCE_MAX_MS), exchange->patience_ms);
+    exchange->timer = g_timeout_add(exchange->patience_ms, timed_out, exchange);
     solicit(exchange);
     return G_SOURCE_REMOVE;
 }
@@ -364,7 +367,8 @@ bool exchange_start(Exchanges *exchanges, Authority *authority, Order *order, co
     exchange->done = done;
     exchange->userdata = userdata;
     exchange->started = g_get_monotonic_time();
-    exchange->timer = g_timeout_add(options->timeout_ms, timed_out, exchange);
+    exchange->patience_ms = options->timeout_ms;
+    exchange->timer = g_timeout_add(exchange->patience_ms, timed_out, exchange);
     g_hash_table_insert(exchanges->running, exchange->siguuid, exchange);
     const Offer *offer = options->reuse_offer ? offer_at_hand(exchange) : NULL;
     if (offer)

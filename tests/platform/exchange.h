@@ -15,7 +15,7 @@
 
 typedef struct ExchangeOptions {
     gint64 ttl;                /* seconds in the envelopes; 0: none is said */
-    guint timeout_ms;          /* for one attempt */
+    guint timeout_ms;          /* for the first attempt; each further one gets twice as long, up to 12 s */
     guint attempts;            /* how often to begin again with the same siguuid and request */
     bool retry_refused;        /* a refusal is not the end while attempts are left */
     bool reuse_offer;          /* no solicitation where an earlier offer of the authority still holds */
