@@ -119,8 +119,7 @@ static void other_tokens_are_not_slowed_when_google_does_not_answer(void)
     GSubprocess *hanging[HANGING];
     for (int i = 0; i < HANGING; i++)
         hanging[i] = scene_begin_platform(scene, "sign-csr --ca=Cloud --name=a.example.test --ttl=60", NULL);
-    while (google_cloud_count(cloud_scene.cloud, "signing") < 16)
-        g_main_context_iteration(NULL, FALSE);
+    google_cloud_wait_for(cloud_scene.cloud, "signing", 16);
     gint64 during = measure(scene, "Home");
     g_assert_cmpint(google_cloud_count(cloud_scene.cloud, "signing"), >=, 16);
     g_test_message(

@@ -102,6 +102,32 @@ void test_wait(const bool *flag, guint seconds)
     test_wait_for(is_set, (void *)flag, seconds);
 }
 
+static gboolean on_tick(gpointer userdata)
+{
+    return G_SOURCE_CONTINUE;
+}
+
+void test_poll_for(bool (*condition)(void *userdata), void *userdata, guint seconds)
+{
+    guint tick = g_timeout_add(5, on_tick, NULL);
+    test_wait_for(condition, userdata, seconds);
+    g_source_remove(tick);
+}
+
+static gboolean on_passed(gpointer passed)
+{
+    *(bool *)passed = true;
+    return G_SOURCE_REMOVE;
+}
+
+void test_let_pass(guint milliseconds)
+{
+    bool passed = false;
+    g_timeout_add(milliseconds, on_passed, &passed);
+    while (!passed)
+        g_main_context_iteration(NULL, TRUE);
+}
+
 static const struct {
     const char *type;
     guint bits;

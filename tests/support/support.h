@@ -20,6 +20,11 @@ char *test_run(const char *const *argv, const char *input, int expect_status);
 void test_wait(const bool *flag, guint seconds);
 /* The same for a condition. */
 void test_wait_for(bool (*condition)(void *userdata), void *userdata, guint seconds);
+/* The same for what another thread or process makes true: nothing wakes the main loop for it, so it looks
+ * every few milliseconds. */
+void test_poll_for(bool (*condition)(void *userdata), void *userdata, guint seconds);
+/* Iterates the default main context for |milliseconds|: where that time itself is what is tested. */
+void test_let_pass(guint milliseconds);
 
 /* Keys: "rsa1024" "rsa2048" "rsa3072" "rsa4096" "p256" "p384" "p521" "ed25519". Transfer full. Each kind is
  * made once a process and shared; test_new_key makes a fresh one. */

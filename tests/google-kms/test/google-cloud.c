@@ -156,3 +156,20 @@ gint64 google_cloud_count(GoogleCloud *cloud, const char *name)
     g_assert_true(json_object_has_member(counts, name));
     return json_object_get_int_member(counts, name);
 }
+
+typedef struct Counter {
+    GoogleCloud *cloud;
+    const char *name;
+    gint64 at_least;
+} Counter;
+
+static bool has_counted(void *userdata)
+{
+    const Counter *counter = userdata;
+    return google_cloud_count(counter->cloud, counter->name) >= counter->at_least;
+}
+
+void google_cloud_wait_for(GoogleCloud *cloud, const char *name, gint64 at_least)
+{
+    test_poll_for(has_counted, &(Counter){cloud, name, at_least}, 60);
+}

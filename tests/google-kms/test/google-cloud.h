@@ -30,6 +30,8 @@ void google_cloud_tell(GoogleCloud *cloud, const char *json);
 JsonObject *google_cloud_ask(GoogleCloud *cloud, const char *json);
 /* A counter: "reads" "sign" "signatures" "keys" "token"…, as {"do": "counts"} has them. */
 gint64 google_cloud_count(GoogleCloud *cloud, const char *name);
+/* Until that counter is |at_least|; the default main context goes on meanwhile. */
+void google_cloud_wait_for(GoogleCloud *cloud, const char *name, gint64 at_least);
 
 /* Any call: gives the status and the body as text. |token|, |type| and |body| may be NULL. Transfer full. */
 char *google_cloud_call(GoogleCloud *cloud, const char *method, const char *path, const char *token,

@@ -172,18 +172,6 @@ void assert_chains(const TestAuthority *authority, const char *pem)
     assert_contains(output, ": OK");
 }
 
-static gboolean on_tick(gpointer userdata)
-{
-    return G_SOURCE_CONTINUE;
-}
-
-void wait_for_thread(bool (*condition)(void *userdata), void *userdata)
-{
-    guint tick = g_timeout_add(5, on_tick, NULL);
-    test_wait_for(condition, userdata, 60);
-    g_source_remove(tick);
-}
-
 static bool token_threads_ended(void *userdata)
 {
     g_autoptr(GDir) tasks = g_dir_open("/proc/self/task", 0, NULL);
@@ -198,5 +186,5 @@ static bool token_threads_ended(void *userdata)
 
 void wait_for_token_threads(void)
 {
-    wait_for_thread(token_threads_ended, NULL);
+    test_poll_for(token_threads_ended, NULL, 60);
 }

@@ -54,9 +54,6 @@ char *extension_text(X509 *certificate, const char *heading);
 void assert_contains(const char *text, const char *part);
 /* The `openssl` command accepts the chain from |pem| to |authority|. */
 void assert_chains(const TestAuthority *authority, const char *pem);
-/* test_wait_for a condition that another thread makes true: nothing wakes the main loop for it, so it looks
- * often. */
-void wait_for_thread(bool (*condition)(void *userdata), void *userdata);
 /* Until no thread of a fake token (named "F…") is left: those of a token that was pulled out end by
  * themselves, and the leak checker must not find them at it. */
 void wait_for_token_threads(void);

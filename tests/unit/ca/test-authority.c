@@ -276,7 +276,7 @@ static void test_work_goes_where_the_queue_is_shortest(void)
         g_assert_true(start_use(authority, &uses[i], NULL));
     g_assert_cmpuint(token_load(slot_token(first)), ==, 2);
     g_assert_cmpuint(token_load(slot_token(second)), ==, 2);
-    wait_for_thread(both_held, bench->tokens->source);
+    test_poll_for(both_held, bench->tokens->source, 60);
     fake_source_hold(bench->tokens->source, "F1", false);
     fake_source_hold(bench->tokens->source, "F2", false);
     for (int i = 0; i < 4; i++)
@@ -332,7 +332,7 @@ static void test_waiting_work_moves_to_the_token_that_is_left(void)
     fake_source_hold(bench->tokens->source, "F2", true);
     for (int i = 0; i < 8; i++)
         g_assert_true(start_use(authority, &uses[i], NULL));
-    wait_for_thread(both_held, bench->tokens->source);
+    test_poll_for(both_held, bench->tokens->source, 60);
     fake_source_unplug(bench->tokens->source, "F1");
     fake_source_hold(bench->tokens->source, "F2", false);
     for (int i = 0; i < 8; i++) {
@@ -515,7 +515,7 @@ static void test_a_stuck_token_loses_what_it_has_not_begun(void)
     fake_source_hold(bench->tokens->source, "F2", true);
     for (int i = 0; i < 6; i++)
         g_assert_true(start_use(authority, &uses[i], NULL));
-    wait_for_thread(both_held, bench->tokens->source);
+    test_poll_for(both_held, bench->tokens->source, 60);
     fake_source_hold(bench->tokens->source, "F2", false);
     guint done = 0;
     while (done < 5) {
@@ -591,7 +591,7 @@ static void test_a_drained_token_gets_no_work(void)
     g_auto(Use) other = {0};
     g_assert_true(start_use(authority, &running, NULL));
     g_assert_true(start_use(authority, &other, NULL));
-    wait_for_thread(both_held, bench->tokens->source);
+    test_poll_for(both_held, bench->tokens->source, 60);
 
     token_set_draining(token, true);
     g_assert_cmpint(token_state(token), ==, TOKEN_STATE_DRAINING);

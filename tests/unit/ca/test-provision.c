@@ -208,7 +208,7 @@ static void test_a_cancelled_act(void)
     g_auto(Ending) ending = {0};
     fake_source_hold(bench.tokens->source, "F1", true);
     provision_self_sign(slot, bench.template, NULL, cancellable, ending_text, &ending);
-    wait_for_thread(is_held, bench.tokens->source);
+    test_poll_for(is_held, bench.tokens->source, 60);
     g_cancellable_cancel(cancellable);
     ending_fails(&ending, IOTHSM_ERROR_CANCELLED);
     fake_source_hold(bench.tokens->source, "F1", false);
@@ -225,7 +225,7 @@ static void test_a_token_that_is_pulled_out(void)
     g_auto(Ending) ending = {0};
     fake_source_hold(bench.tokens->source, "F1", true);
     provision_self_sign(slot, bench.template, NULL, NULL, ending_text, &ending);
-    wait_for_thread(is_held, bench.tokens->source);
+    test_poll_for(is_held, bench.tokens->source, 60);
     fake_source_unplug(bench.tokens->source, "F1");
     ending_fails(&ending, IOTHSM_ERROR_TOKEN_GONE);
     self_sign_fails(slot, bench.template, NULL, IOTHSM_ERROR_TOKEN_GONE);

@@ -99,16 +99,3 @@ void heard_wait(const Heard *self, const char *word, guint times)
 {
     test_wait_for(is_heard, &(Expectation){self, word, times}, PATIENCE_SECONDS);
 }
-
-static gboolean on_passed(void *flag)
-{
-    *(bool *)flag = true;
-    return G_SOURCE_REMOVE;
-}
-
-void heard_let_pass(guint milliseconds)
-{
-    bool passed = false;
-    g_timeout_add(milliseconds, on_passed, &passed);
-    test_wait(&passed, PATIENCE_SECONDS);
-}

@@ -23,5 +23,3 @@ void heard_published(TransportOutcome outcome, const char *reason, void *heard);
 guint heard_times(const Heard *heard, const char *word);
 /* Until |word| was said |times| times; the test fails after 20 s. */
 void heard_wait(const Heard *heard, const char *word, guint times);
-/* Time itself is what a test is about. */
-void heard_let_pass(guint milliseconds);

@@ -90,7 +90,7 @@ static void a_channel_is_subscribed_after_the_first_answer_and_not_before(void)
     scene.server->fail_joins = 1;
     subscribe(&scene, "c1");
     pubnub_server_wait(&scene.server->joins, 1);
-    heard_let_pass(50);
+    test_let_pass(50);
     g_assert_cmpuint(heard_times(scene.heard, "subscribed:c1"), ==, 0);
     g_assert_cmpuint(heard_times(scene.heard, "state:connected"), ==, 0);
     close_scene(&scene);
@@ -138,7 +138,7 @@ static void the_channel_list_changes_without_losing_messages(void)
         pubnub_server_say(scene.server, "c0", "platform", "{'type':'after'}");
     }
     heard_wait(scene.heard, "message:c0:after", 8);
-    heard_let_pass(50);
+    test_let_pass(50);
     for (guint i = 1; i <= 8; i++) {
         g_autofree char *word = g_strdup_printf("message:c0:m%u", i);
         g_assert_cmpuint(heard_times(scene.heard, word), ==, 2);
@@ -159,7 +159,7 @@ static void nothing_is_polled_when_no_channel_is_left(void)
     heard_wait(scene.heard, "state:idle", 1);
     pubnub_server_wait(&scene.server->leaves, 1);
     guint polls = scene.server->polls;
-    heard_let_pass(100);
+    test_let_pass(100);
     g_assert_cmpuint(scene.server->polls, ==, polls);
     connect_channel(&scene, "c2"); /* and it wakes up again */
     close_scene(&scene);
@@ -303,7 +303,7 @@ static void hasty_answers_do_not_make_a_circle(void)
     scene.server->fail_polls = 1000;
     connect_channel(&scene, "c1");
     guint polls = scene.server->polls;
-    heard_let_pass(450);
+    test_let_pass(450);
     g_assert_cmpuint(scene.server->polls - polls, <=, 5);
     g_assert_cmpuint(heard_times(scene.heard, "lost"), ==, 0);
     close_scene(&scene);

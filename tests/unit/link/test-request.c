@@ -489,9 +489,7 @@ static void a_request_is_not_started_late_and_not_broken_off(void)
     send_content(&scene, "first", "csr", first, "'ttl':1");
     test_wait_for(is_one_held, scene.agent->source, 30);
     send_content(&scene, "second", "csr", second, "'ttl':1");
-    gint64 until = g_get_monotonic_time() + 1300 * 1000;
-    while (g_get_monotonic_time() < until)
-        g_main_context_iteration(NULL, FALSE);
+    test_let_pass(1300);
     fake_source_hold(scene.agent->source, "F1", false);
     g_autofree char *text = answer(&scene, "first", true);
     agent_wait_denied(scene.agent, 1);

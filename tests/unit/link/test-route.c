@@ -237,7 +237,7 @@ static void a_probe_finds_the_websocket_again(void)
     heard_wait(scene.heard, "subscribed:pubnub", 1);
     /* As if it had fallen back: both are known, and PubNub is in use. */
     use(&scene, keys(&scene, "ws://127.0.0.1:1/link", true));
-    heard_let_pass(200);
+    test_let_pass(200);
     g_assert_cmpstr(route_carrier(scene.route), ==, "pubnub");
     use(&scene, keys(&scene, scene.websocket->url, true));
     heard_wait(scene.heard, "subscribed:websocket", 1);

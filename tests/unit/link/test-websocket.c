@@ -314,7 +314,7 @@ static void pongs_keep_a_quiet_connection(void)
     times.silence_ms = 3500; /* a ping every one or two seconds */
     open_scene(&scene, websocket_server_new(PROTOCOL), NULL, &times);
     connect_channel(&scene, "c1");
-    heard_let_pass(5000);
+    test_let_pass(5000);
     g_assert_cmpuint(times_heard(&scene, "lost"), ==, 0);
     close_scene(&scene);
 }
@@ -519,7 +519,7 @@ static void an_expired_offer_is_dropped_at_the_reconnect(void)
     server->welcomes = false;
     g_io_stream_close(soup_websocket_connection_get_io_stream(server->connection), NULL, NULL);
     websocket_server_frame(server, 2, "hello");
-    heard_let_pass(600);
+    test_let_pass(600);
     websocket_server_say(server, "{'op':'welcome','platform':'p','channels':[{'id':'c1','ok':true}]}");
     wait_heard(&scene, "dropped", 1);
     g_assert_cmpuint(server->frames->len, ==, 3);
