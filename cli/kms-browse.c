@@ -171,7 +171,7 @@ char *kms_choose_key_ring(Client *client, int credentials, GError **error)
         if (!failure && !location)
             g_set_error(&failure, CLI_ERROR, CLI_ERROR_FAILED,
                         "Google names no location where project %s could have keys", kms_place_id(project));
-        if (failure) {
+        if (!location || failure) {
             g_propagate_error(error, failure);
             return NULL;
         }

@@ -42,6 +42,8 @@ static void cms_work_free(void *data)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CmsWork, cms_work_free)
 
+static const char base64_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /* Strict base64url (RFC 4648 5), padding optional; the usual alphabet is understood as well. Transfer full or
  * NULL. */
 static GBytes *decode_base64url(const char *text)
@@ -54,13 +56,11 @@ static GBytes *decode_base64url(const char *text)
     if (digits % 4 == 1 || (padding > 0 && length % 4 != 0))
         return NULL;
 
-    g_autoptr(GString) plain = g_string_sized_new(digits + 4);
-    for (gsize i = 0; i < digits; i++) {
-        char c = text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i];
-        if (!g_ascii_isalnum(c) && c != '+' && c != '/')
-            return NULL;
-        g_string_append_c(plain, c);
-    }
+    g_autoptr(GString) plain = g_string_new_len(text, (gssize)digits);
+    g_strdelimit(plain->str, "-", '+');
+    g_strdelimit(plain->str, "_", '/');
+    if (strspn(plain->str, base64_alphabet) != digits)
+        return NULL;
     while (plain->len % 4)
         g_string_append_c(plain, '=');
     gsize size = 0;

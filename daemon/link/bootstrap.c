@@ -148,7 +148,9 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
                             self->host, error->message);
     else if (error)
         sentence = g_strdup_printf("The answer of %s could not be read: %s", self->host, error->message);
-    finish(self, BOOTSTRAP_UNUSABLE, NULL, sentence ? sentence : failure->message);
+    else
+        sentence = g_strdup(failure->message);
+    finish(self, BOOTSTRAP_UNUSABLE, NULL, sentence);
 }
 
 static bool is_success(JsonObject *answer)

@@ -309,9 +309,10 @@ static void on_signed(const GError *error, void *userdata)
     SignJob *job = g_steal_pointer(&request->sign);
     if (!error)
         request->signing = g_steal_pointer(&job->signing);
+    bool is_delivered = !error && signing_is_delivered(request->signing);
     if (!error && request->channel)
         note_phases(request, job);
-    if (!request->channel && (error || signing_is_delivered(request->signing))) {
+    if (!request->channel && (error || is_delivered)) {
         finish(request);
     } else if (error && g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED)) {
         drop(request, "It waited longer than its ttl");
@@ -320,7 +321,7 @@ static void on_signed(const GError *error, void *userdata)
             return;
         log_warning("The signature for request %s failed: %s", request->siguuid, error->message);
         refuse(request, request_token_error_text(error));
-    } else if (signing_is_delivered(request->signing)) {
+    } else if (is_delivered) {
         request->delivery = g_cancellable_new();
         delivery_start(request->channel->link, request->authority, request->channel->key, request->siguuid,
                        signing_text(request->signing), request->platform, request->delivery, on_delivered,

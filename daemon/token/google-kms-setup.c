@@ -191,7 +191,7 @@ static bool find_out(const Inquiry *inquiry, KmsClient *client, const KeyLimits 
             return false;
     }
     *ret_finding = finding;
-    finding = (Finding){0};
+    memset(&finding, 0, sizeof finding);
     return true;
 }
 

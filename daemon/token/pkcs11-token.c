@@ -405,7 +405,7 @@ static void pkcs11_free(Backend *backend)
 
 #define PKCS11_CLASS(name)                                                                                   \
     {                                                                                                        \
-        .kind = name, .threads = 0, .free = pkcs11_free, .probe = pkcs11_probe, .login = pkcs11_login,       \
+        .kind = (name), .threads = 0, .free = pkcs11_free, .probe = pkcs11_probe, .login = pkcs11_login,     \
         .logout = pkcs11_logout, .change_pin = pkcs11_change_pin, .unblock_pin = pkcs11_unblock_pin,         \
         .take_refused = pkcs11_take_refused, .generate_key = pkcs11_generate_key,                            \
         .import_key = pkcs11_import_key, .write_certificate = pkcs11_write_certificate,                      \

@@ -162,17 +162,17 @@ static bool fail(const Card *card, LONG result, GError **error)
 
 /* What became of the connection: the sentence for it, and a new one next time. An exchange that failed while
  * pcscd still believes in the card is a card on its way out. */
-static bool fail_lost(Card *card, GError **error)
+static void set_lost(Card *card, GError **error)
 {
     DWORD state = 0, protocol = 0, atr_size = MAX_ATR_SIZE;
     BYTE atr[MAX_ATR_SIZE];
     LONG result = SCardStatus(card->handle, NULL, NULL, &state, &protocol, atr, &atr_size);
     card->lost = true;
     if (service_is_gone(result))
-        return fail(card, result, error);
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE,
-                "%s was gone before it had answered; plug it in again", card->name);
-    return false;
+        fail(card, result, error);
+    else
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_GONE,
+                    "%s was gone before it had answered; plug it in again", card->name);
 }
 
 void card_set_refusal(const Card *card, GError **error, guint16 status, const char *format, ...)
@@ -191,13 +191,17 @@ bool card_send(Card *card, guint8 instruction, guint8 p1, guint8 p2, const void 
     const unsigned char header[] = {0, instruction, p1, p2};
     unsigned long length = sizeof ret_answer->data;
     int status = 0;
-    if (card->lost)
-        return fail_lost(card, error);
+    if (card->lost) {
+        set_lost(card, error);
+        return false;
+    }
     ykpiv_rc result = ykpiv_transfer_data(card->library, header, data ? data : (const void *)"", (long)size,
                                           ret_answer->data, &length, &status);
     /* An answer without a status word is what a driver makes of a card that has just gone. */
-    if (result == YKPIV_PCSC_ERROR || (result == YKPIV_OK && status == 0))
-        return fail_lost(card, error);
+    if (result == YKPIV_PCSC_ERROR || (result == YKPIV_OK && status == 0)) {
+        set_lost(card, error);
+        return false;
+    }
     if (result != YKPIV_OK) {
         card->lost = true;
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_FAILED,
@@ -213,11 +217,15 @@ static bool transmit(Card *card, const guint8 *apdu, gsize size, guint8 *answer,
                      guint16 *ret_status, GError **error)
 {
     DWORD length = room;
-    if (card->lost)
-        return fail_lost(card, error);
+    if (card->lost) {
+        set_lost(card, error);
+        return false;
+    }
     LONG result = SCardTransmit(card->handle, SCARD_PCI_T1, apdu, size, NULL, answer, &length);
-    if (result != SCARD_S_SUCCESS || length < 2)
-        return fail_lost(card, error);
+    if (result != SCARD_S_SUCCESS || length < 2) {
+        set_lost(card, error);
+        return false;
+    }
     *ret_size = length - 2;
     *ret_status = (guint16)(answer[length - 2] << 8 | answer[length - 1]);
     return true;
