@@ -4,8 +4,9 @@
  *
  * The rule that all of it serves: no PIN reaches a token twice after the token refused it, and none reaches
  * it unasked but the stored one, once, when the token appears. What a token refused is noted before anything
- * else happens; the store keeps it over restarts. Everything here but the last functions runs on the worker,
- * since the store reads and writes files. */
+ * else happens; the store keeps it over restarts. Looking whether it was refused, trying it and noting are
+ * one step (|driver->pins|), as a token may have several threads. Everything here but the last functions runs
+ * on the worker, since the store reads and writes files. */
 
 #include "daemon/error.h"
 #include "daemon/token/token-private.h"
@@ -106,6 +107,7 @@ static bool is_factory_pin(const Secret *pin)
 /* The stored PIN, once. What goes wrong with it is a note, not a failure of the token. */
 static void present_stored_pin(Act *act, PinState state)
 {
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&act->driver->pins);
     g_autoptr(GError) error = NULL;
     g_autoptr(Secret) pin = pin_store_load(act->driver->store, act->driver->serial, &error);
     if (pin && refused_before(act, act->driver->serial, pin, "PIN", NULL)) {
@@ -167,12 +169,18 @@ static bool keep_pin(Act *act, Secret *pin, bool persist, GError **error)
     return true;
 }
 
-static bool run_set_pin(Act *act, GCancellable *cancelled, GError **error)
+static bool take_typed_pin(Act *act, GError **error)
 {
     if (!check_pin(act->secret, "PIN", error) ||
         refused_before(act, act->driver->serial, act->secret, "PIN", error))
         return false;
     return login(act, act->secret, true, error) && keep_pin(act, act->secret, act->persist, error);
+}
+
+static bool run_set_pin(Act *act, GCancellable *cancelled, GError **error)
+{
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&act->driver->pins);
+    return take_typed_pin(act, error);
 }
 
 /* Asked of the token a moment before, since another one may have been plugged in or its PIN changed. */
@@ -192,8 +200,9 @@ static bool has_factory_pin(Act *act, GError **error)
 
 static bool run_use_factory_pin(Act *act, GCancellable *cancelled, GError **error)
 {
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&act->driver->pins);
     act->secret = secret_new(factory_pin, strlen(factory_pin));
-    return has_factory_pin(act, error) && run_set_pin(act, cancelled, error);
+    return has_factory_pin(act, error) && take_typed_pin(act, error);
 }
 
 static void give_pin(Token *token, Secret *pin, bool persist, GCancellable *cancellable, DoneFunc done,
@@ -229,6 +238,7 @@ void token_use_factory_pin(Token *token, bool persist, GCancellable *cancellable
 /* With what the token refused: this is how a person says that the PIN was changed elsewhere. */
 static bool run_forget_pin(Act *act, GCancellable *cancelled, GError **error)
 {
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&act->driver->pins);
     Backend *backend = act->driver->backend;
     PinStore *store = act->driver->store;
     g_autofree char *officer = officer_name(act);
@@ -258,6 +268,7 @@ static bool take_new_pin(Act *act, GError **error)
 
 static bool run_change_pin(Act *act, GCancellable *cancelled, GError **error)
 {
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&act->driver->pins);
     Backend *backend = act->driver->backend;
     g_autoptr(GError) failure = NULL;
     if (!check_pin(act->secret, "old PIN", error) || !check_pin(act->other, "new PIN", error) ||
@@ -285,6 +296,7 @@ void token_change_pin(Token *token, Secret *old_pin, Secret *new_pin, GCancellab
 
 static bool run_unblock_pin(Act *act, GCancellable *cancelled, GError **error)
 {
+    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&act->driver->pins);
     Backend *backend = act->driver->backend;
     g_autofree char *officer = officer_name(act);
     g_autoptr(GError) failure = NULL;

@@ -14,6 +14,7 @@ typedef struct Driver {
     gint references; /* atomic */
     gint probes;     /* atomic: how many were begun */
     gint refusal;    /* atomic: a PIN was refused outside of an act, and the main thread does not know yet */
+    GMutex pins;     /* who has it may try one: token-pin.c; never taken inside of the backend */
     Backend *backend;
     char *serial;
     PinStore *store;

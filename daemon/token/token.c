@@ -27,6 +27,7 @@ void driver_unref(Driver *driver)
         return;
     driver->backend->class->free(driver->backend);
     pin_store_unref(driver->store);
+    g_mutex_clear(&driver->pins);
     g_free(driver->serial);
     g_free(driver);
 }
@@ -42,6 +43,7 @@ Token *token_new(Backend *backend, const char *serial, Source *source, PinStore 
                               .serial = g_strdup(serial),
                               .store = pin_store_ref(store),
                               .token = token};
+    g_mutex_init(&token->driver->pins);
     token->worker = worker_new(serial, token_threads(token), QUEUE_LENGTH);
     token->source = source;
     token->events = *events;
