@@ -267,6 +267,7 @@ static bool act_thread(void *data, GCancellable *cancelled, GError **error)
         act->info = backend->class->probe(backend, &act->failure);
         act_note_refused(act);
     }
+    key_provider_limit(NULL); /* the thread goes on to other jobs, and |limits| ends here */
     if (!act->run && act->failure) {
         g_propagate_error(error, g_error_copy(act->failure));
         done = false;

@@ -2,7 +2,9 @@
 
 /* What the threads of one token share, and what they must not. */
 
-#include "daemon/token/fake.h"
+#include "daemon/token/fake-private.h"
+#include "daemon/token/key-provider.h"
+#include "daemon/token/token-private.h"
 #include "tests/unit/token/fixture.h"
 
 static Source *fake(const char *specs)
@@ -11,6 +13,37 @@ static Source *fake(const char *specs)
     Source *source = fake_source_new(specs, &error);
     g_assert_no_error(error);
     return source;
+}
+
+static const KeyLimits *seen_by_attestation;
+
+static GPtrArray *look_at_limits(Backend *backend, const char *slot, GError **error)
+{
+    g_atomic_pointer_set(&seen_by_attestation, key_provider_limits());
+    g_set_error_literal(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED, "It only looks");
+    return NULL;
+}
+
+static void note_attestation(GPtrArray *chain, const GError *error, void *done)
+{
+    *(bool *)done = true;
+}
+
+/* They lie on the stack of the job that had them. */
+static void limits_end_with_their_job(void)
+{
+    g_autoptr(Fixture) fixture = fixture_new(fake("fake:serial=F1,piv=1"), false);
+    Token *token = fixture_token(fixture, "F1");
+    ((FakeBackend *)token->driver->backend)->class.attest = look_at_limits;
+    g_autofree char *slot = generate(token, "", KEY_TYPE_P256);
+    g_auto(Ending) read = {0};
+    token_refresh(token, ending_done, &read);
+    ending_ok(&read);
+    bool attested = false;
+    slot_attest(token_find_slot(token, slot), note_attestation, &attested);
+    test_wait(&attested, 60);
+    const KeyLimits *none = key_provider_limits(); /* nobody sets any on this thread */
+    g_assert_true(g_atomic_pointer_get(&seen_by_attestation) == none);
 }
 
 static void the_same_wrong_pin_twice_at_once_is_one_try(void)
@@ -55,6 +88,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     secret_memory_init();
 #define ADD(function) g_test_add_func("/token-threads/" #function, function)
+    ADD(limits_end_with_their_job);
     ADD(the_same_wrong_pin_twice_at_once_is_one_try);
     ADD(the_same_wrong_puk_twice_at_once_is_one_try);
     return g_test_run();
