@@ -284,13 +284,25 @@ static void keep_pin(Pkcs11Token *token, Secret *pin)
     token->pin = pin;
 }
 
+/* Opening the token again presented what it had accepted before, in this same call: the caller, who looked
+ * whether |pin| had been refused, could not know yet. */
+static bool was_just_refused(const Pkcs11Token *token, const Secret *pin, GError **error)
+{
+    if (!same_secret(token->refused, pin))
+        return false;
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
+                "Token %s has another PIN now and refused this one a moment ago; it was not tried again",
+                token->serial);
+    return true;
+}
+
 /* Logged in already, a token would take any PIN for granted: it is logged out to try a new one. */
 static bool try_login(Pkcs11Token *token, Secret *pin, bool insist, GError **error)
 {
     bool user = is_user_session(token, token->session, NULL);
     if (user && same_secret(token->pin, pin))
         return true;
-    if (!may_try(token, insist, error))
+    if (was_just_refused(token, pin, error) || !may_try(token, insist, error))
         return false;
     if (user)
         log_out(token);
@@ -318,31 +330,23 @@ static bool pkcs11_logout(Backend *backend, GError **error)
     return leave_alone(token, true);
 }
 
-typedef struct PinChange {
-    Secret *old_pin;
-    Secret *new_pin;
-} PinChange;
-
-static bool change_pin(Pkcs11Token *token, const Session *session, void *data, GError **error)
+/* Once, whatever becomes of the session: the old PIN was compared, perhaps. */
+static bool set_pin(Pkcs11Token *token, Secret *old_pin, Secret *new_pin, GError **error)
 {
-    PinChange *change = data;
-    if (!may_try(token, true, error))
+    if (was_just_refused(token, old_pin, error) || !may_try(token, true, error))
         return false;
-    CK_RV result = session->functions->C_SetPIN(
-        session->handle, (CK_UTF8CHAR *)secret_data(change->old_pin), secret_size(change->old_pin),
-        (CK_UTF8CHAR *)secret_data(change->new_pin), secret_size(change->new_pin));
-    if (!module_check(result, error, "The PIN of token %s was not changed", token->serial))
-        return false;
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
-    if (token->pin)
-        keep_pin(token, change->new_pin);
-    return true;
+    CK_RV result = token->module->functions->C_SetPIN(
+        token->session, (CK_UTF8CHAR *)secret_data(old_pin), secret_size(old_pin),
+        (CK_UTF8CHAR *)secret_data(new_pin), secret_size(new_pin));
+    if (result == CKR_OK && token->pin)
+        keep_pin(token, new_pin);
+    return module_check(result, error, "The PIN of token %s was not changed", token->serial);
 }
 
 static bool pkcs11_change_pin(Backend *backend, Secret *old_pin, Secret *new_pin, GError **error)
 {
-    PinChange change = {old_pin, new_pin};
-    return pkcs11_token_run(token_of(backend), change_pin, &change, error);
+    Pkcs11Token *token = token_of(backend);
+    return enter_alone(token, error) && leave_alone(token, set_pin(token, old_pin, new_pin, error));
 }
 
 static bool reset_pin(Pkcs11Token *token, Secret *so_pin, Secret *new_pin, GError **error)
