@@ -42,7 +42,7 @@ static void add_anchor(JsonArray *anchors, guint index, JsonNode *node, gpointer
                   property_text(anchor, "purpose"),
                   property_text(anchor, "subject"),
                   until,
-                  property_text(anchor, "known"),
+                  property_is_true(anchor, "known") ? "PKIaaS.io" : "",
                   property_text(anchor, "fingerprint"),
               },
               -1, EMPHASIS_NONE);

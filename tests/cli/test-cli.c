@@ -481,6 +481,52 @@ static void test_drain(void)
     assert_error(nobody, 3, ".NoSuchToken");
 }
 
+/* In the service's place: the certificate that it knows by its fingerprint is not here. */
+static int on_call(sd_bus_message *message, void *userdata, sd_bus_error *error)
+{
+    bool *answered = userdata;
+    if (!sd_bus_message_is_method_call(message, MANAGER_INTERFACE, "ListTrustAnchors"))
+        return 0;
+    *answered = true;
+    return sd_bus_reply_method_return(message, "s",
+                                      "[{\"purpose\":\"platform\",\"subject\":\"CN=Known\",\"fingerprint\":"
+                                      "\"32\",\"notAfter\":0,\"known\":true},"
+                                      "{\"purpose\":\"yubico\",\"subject\":\"CN=Other\",\"fingerprint\":"
+                                      "\"33\",\"notAfter\":0,\"known\":false}]");
+}
+
+static gpointer answer_one_call(gpointer connection)
+{
+    sd_bus *bus = connection;
+    bool answered = false;
+    g_assert_cmpint(sd_bus_add_filter(bus, NULL, on_call, &answered), >=, 0);
+    while (!answered) {
+        int r = sd_bus_process(bus, NULL);
+        g_assert_cmpint(r, >=, 0);
+        if (r == 0)
+            g_assert_cmpint(sd_bus_wait(bus, UINT64_MAX), >=, 0);
+    }
+    sd_bus_flush_close_unref(bus);
+    return NULL;
+}
+
+static void test_known_anchor(void)
+{
+    g_autoptr(Fixture) fixture = fixture_new();
+    sd_bus *bus = NULL;
+    g_assert_cmpint(sd_bus_open_system(&bus), >=, 0);
+    g_assert_cmpint(sd_bus_request_name(bus, IOTHSM_NAME, 0), >=, 0);
+    GThread *service = g_thread_new("service", answer_one_call, bus);
+    g_autoptr(Run) shown = run_iothsmctl("trust show", NULL);
+    g_thread_join(service);
+    assert_run(shown, 0);
+    g_auto(GStrv) lines = g_strsplit(shown->out, "\n", -1);
+    g_assert_nonnull(strstr(lines[1], "CN=Known"));
+    g_assert_nonnull(strstr(lines[1], "PKIaaS.io"));
+    g_assert_nonnull(strstr(lines[2], "CN=Other"));
+    g_assert_null(strstr(lines[2], "PKIaaS.io"));
+}
+
 static void test_trust(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON();
@@ -531,5 +577,6 @@ int main(int argc, char **argv)
     g_test_add_func("/cli/metrics-are-openmetrics", test_metrics);
     g_test_add_func("/cli/a-token-is-drained-and-works-again", test_drain);
     g_test_add_func("/cli/trust-reload-link", test_trust);
+    g_test_add_func("/cli/known-anchor", test_known_anchor);
     return g_test_run();
 }
