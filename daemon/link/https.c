@@ -3,7 +3,9 @@
 /* The session has no cookies, no cache, no decompression and no WebSocket extensions, and no time limit on
  * its sockets. A request is a small object that lives from the first asynchronous call to the last; its time
  * limit is a timer that cancels it, because a socket's would not see a server that sends one byte a second.
- */
+ *
+ * libsoup gives a POST a connection of its own, and GnuTLS reads all of the system's roots for each, unless
+ * the message is marked as idempotent. All of ours are: whoever sends one, sends it again when it fails. */
 
 #include "daemon/link/https.h"
 
@@ -230,7 +232,7 @@ void https_send(SoupSession *session, SoupMessage *message, gsize answer_max, gu
     request->timeout_seconds = timeout_seconds;
     request->answered = answered;
     request->userdata = userdata;
-    soup_message_add_flags(message, SOUP_MESSAGE_NO_REDIRECT);
+    soup_message_add_flags(message, SOUP_MESSAGE_NO_REDIRECT | SOUP_MESSAGE_IDEMPOTENT);
     request->timer = g_timeout_add_seconds(timeout_seconds, on_time_limit, request);
     soup_session_send_async(session, message, G_PRIORITY_DEFAULT, cancellable, on_answer, request);
 }

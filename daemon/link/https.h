@@ -27,8 +27,10 @@ bool https_url_is_allowed(const char *url, const char *secure, const char *plain
  * limit, LINK_DOWN, or the socket's own code where https_error_is_offline is true. */
 typedef void (*HttpsAnsweredFunc)(guint status, GBytes *body, const GError *error, void *userdata);
 
-/* |message| belongs to the caller. |cancellable| belongs to this request alone: the time limit cancels it,
- * too. |answered| runs exactly once; with IOTHSM_ERROR_CANCELLED after somebody else cancelled. */
+/* |message| belongs to the caller, and may reach the server twice: where a connection that was kept open
+ * turns out to be closed, libsoup sends it again. |cancellable| belongs to this request alone: the time limit
+ * cancels it, too. |answered| runs exactly once; with IOTHSM_ERROR_CANCELLED after somebody else cancelled.
+ */
 void https_send(SoupSession *session, SoupMessage *message, gsize answer_max, guint timeout_seconds,
                 GCancellable *cancellable, HttpsAnsweredFunc answered, void *userdata);
 

@@ -272,7 +272,8 @@ static SoupMessage *message_of(const HttpRequest *request)
     if (!message)
         return NULL;
     SoupMessageHeaders *headers = soup_message_get_request_headers(message);
-    soup_message_add_flags(message, SOUP_MESSAGE_NO_REDIRECT);
+    /* Idempotent: asking twice does no harm, and only such a POST uses a connection that is open already. */
+    soup_message_add_flags(message, SOUP_MESSAGE_NO_REDIRECT | SOUP_MESSAGE_IDEMPOTENT);
     if (request->body)
         soup_message_set_request_body_from_bytes(message, request->type, request->body);
     if (request->bearer) {

@@ -63,6 +63,9 @@ bool call_begin(Call *call, Cloud *cloud, SoupServerMessage *message, GHashTable
 {
     *call = (Call){.cloud = cloud, .message = message, .query = query};
     cloud->counts[place]++;
+    GSocketAddress *from = soup_server_message_get_remote_address(message);
+    guint16 port = g_inet_socket_address_get_port(G_INET_SOCKET_ADDRESS(from));
+    g_hash_table_add(cloud->ports, GUINT_TO_POINTER((guint)port));
     if (place == PLACE_SIGN) {
         cloud->signing++;
         cloud->most_signing = MAX(cloud->most_signing, cloud->signing);

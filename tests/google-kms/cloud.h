@@ -18,6 +18,7 @@ typedef struct Cloud {
     guint page_size;    /* at most so many on a page, whatever the caller wants */
     guint64 counts[PLACE_ANY];
     guint64 signatures; /* that were made and sent */
+    GHashTable *ports;  /* where calls came from: one a connection */
     guint signing;      /* calls at PLACE_SIGN that are not over */
     guint most_signing;
 } Cloud;

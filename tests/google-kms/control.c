@@ -14,7 +14,7 @@
  * - grant: "account", "grants": roles and permissions with commas, instead of those it had
  * - tokens: "seconds" (life of new ones), "expire" (true: those in use end now)
  * - counts: gives calls by their place, "reads" (all of Cloud KMS but signing), "signatures" (sent),
- *   "signing" (under way) and "most-signing" (ever under way at once)
+ *   "connections" (that they came over), "signing" (under way) and "most-signing" (ever under way at once)
  * - reset-counts: all of them from 0 */
 
 #include "tests/google-kms/cloud.h"
@@ -139,6 +139,7 @@ static JsonObject *do_counts(Cloud *cloud, JsonObject *wish, GError **error)
     }
     json_object_set_int_member(answer, "reads", (gint64)reads);
     json_object_set_int_member(answer, "signatures", (gint64)cloud->signatures);
+    json_object_set_int_member(answer, "connections", g_hash_table_size(cloud->ports));
     json_object_set_int_member(answer, "signing", cloud->signing);
     json_object_set_int_member(answer, "most-signing", cloud->most_signing);
     return answer;
@@ -148,6 +149,7 @@ static JsonObject *do_reset_counts(Cloud *cloud, JsonObject *wish, GError **erro
 {
     memset(cloud->counts, 0, sizeof cloud->counts);
     cloud->signatures = 0;
+    g_hash_table_remove_all(cloud->ports);
     cloud->most_signing = cloud->signing;
     return json_object_new();
 }

@@ -97,12 +97,14 @@ int main(int argc, char **argv)
         .directory = given.directory,
         .faults = faults_new(),
         .tokens = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free),
+        .ports = g_hash_table_new(NULL, NULL),
         .token_life = given.token_life,
         .page_size = (guint)given.page_size,
     };
     int status = run(&cloud);
     g_main_loop_unref(cloud.loop);
     g_hash_table_unref(cloud.tokens);
+    g_hash_table_unref(cloud.ports);
     faults_free(cloud.faults);
     world_free(cloud.world);
     g_free(cloud.url);

@@ -43,9 +43,22 @@ static void post(SoupSession *session, const char *url, guint timeout, GCancella
     g_assert_false(reply->done);
 }
 
+/* Where the requests of one test came from. */
+static GHashTable *connections;
+
+static void note_connection(SoupServerMessage *message)
+{
+    if (!connections)
+        return;
+    GSocketAddress *address = soup_server_message_get_remote_address(message);
+    guint16 port = g_inet_socket_address_get_port(G_INET_SOCKET_ADDRESS(address));
+    g_hash_table_add(connections, GUINT_TO_POINTER((guint)port));
+}
+
 static void on_request(SoupServer *server, SoupServerMessage *message, const char *path, GHashTable *query,
                        void *userdata)
 {
+    note_connection(message);
     soup_server_message_set_status(message, 200, NULL);
     if (g_str_equal(path, "/large")) {
         g_autofree char *large = g_strnfill(HTTPS_ANSWER_MAX + 1, ' ');
@@ -116,6 +129,24 @@ static void answers_have_limits(void)
             g_assert_nonnull(strstr(reply.error->message, cases[i].words));
         }
     }
+}
+
+/* A handshake for each message would cost more than all the rest of it. */
+static void requests_share_a_connection(void)
+{
+    g_autofree char *base = NULL;
+    g_autoptr(SoupServer) server = serve(NULL, &base);
+    g_autoptr(SoupSession) session = https_session_new(NULL, HTTPS_CONNECTIONS);
+    connections = g_hash_table_new(NULL, NULL);
+    for (guint i = 0; i < 5; i++) {
+        g_autoptr(GCancellable) cancellable = g_cancellable_new();
+        g_auto(Reply) reply = {0};
+        post(session, base, 10, cancellable, &reply);
+        test_wait(&reply.done, 20);
+        g_assert_no_error(reply.error);
+    }
+    g_assert_cmpuint(g_hash_table_size(connections), ==, 1);
+    g_clear_pointer(&connections, g_hash_table_unref);
 }
 
 static void a_cancelled_request_says_so_once(void)
@@ -262,6 +293,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define TEST(name) g_test_add_func("/https/" #name, name)
     TEST(answers_have_limits);
+    TEST(requests_share_a_connection);
     TEST(a_cancelled_request_says_so_once);
     TEST(the_given_root_alone_is_believed);
     TEST(refused_connections_are_told_in_words);
