@@ -4,9 +4,9 @@
 
 #include "daemon/describe.h"
 #include "daemon/ca/name.h"
+#include "daemon/ca/trust.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/attestation.h"
-#include "daemon/trust.h"
 #include "iothsm-build.h"
 
 char *describe_text(const char *text)

@@ -3,12 +3,12 @@
 /* What people ask of the daemon as a whole: reload, make and delete a SoftHSM2 token, trust a certificate.
  * Each is handed to the part whose subject it is, and followed until it is over. */
 
+#include "daemon/ca/trust.h"
 #include "daemon/error.h"
 #include "daemon/manager-private.h"
 #include "daemon/message-ids.h"
 #include "daemon/token/google-kms.h"
 #include "daemon/token/pkcs11.h"
-#include "daemon/trust.h"
 #include <string.h>
 
 /* A reload is over when every source has looked again and every token was read again (another program may

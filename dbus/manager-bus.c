@@ -3,10 +3,10 @@
 /* org.pkiaas.IoTHSM1.Manager. */
 
 #include "daemon/ca/template.h"
+#include "daemon/ca/trust.h"
 #include "daemon/describe.h"
 #include "daemon/error.h"
 #include "daemon/json.h"
-#include "daemon/trust.h"
 #include "dbus/bus-private.h"
 #include "iothsm-build.h"
 #include <string.h>

@@ -86,17 +86,6 @@ static bool read_content(CmsWork *work, JsonObject *options, GError **error)
     return work->content || refuse(error, "Invalid data: not base64url");
 }
 
-static X509 *decode_certificate(const PemBlock *block)
-{
-    gsize size = 0;
-    const unsigned char *data = g_bytes_get_data(block->data, &size);
-    const unsigned char *end = data + size;
-    if (!pem_block_is(block, PEM_STRING_X509, PEM_STRING_X509_OLD))
-        return NULL;
-    g_autoptr(X509) certificate = d2i_X509(NULL, &data, (long)size);
-    return data == end ? g_steal_pointer(&certificate) : NULL;
-}
-
 static bool read_added(CmsWork *work, JsonObject *options, GError **error)
 {
     g_autoptr(GError) wrong = NULL;
@@ -112,7 +101,7 @@ static bool read_added(CmsWork *work, JsonObject *options, GError **error)
                       ADDED_CERTIFICATES_MAX);
     work->added = sk_X509_new_null();
     for (guint i = 0; i < blocks->len; i++) {
-        X509 *certificate = decode_certificate(blocks->pdata[i]);
+        X509 *certificate = pem_block_certificate(blocks->pdata[i]);
         if (!certificate)
             return refuse(error, "Invalid addcerts: block %u is not a certificate", i + 1);
         sk_X509_push(work->added, certificate);

@@ -135,11 +135,8 @@ X509 *certificate_from_pem(const char *pem, GError **error)
             "-----END CERTIFICATE-----, and nothing else");
         return NULL;
     }
-    gsize size = 0;
-    const unsigned char *data = g_bytes_get_data(block->data, &size);
-    const unsigned char *end = data + size;
-    g_autoptr(X509) certificate = d2i_X509(NULL, &data, (long)size);
-    if (!certificate || data != end || !X509_get0_pubkey(certificate)) {
+    g_autoptr(X509) certificate = pem_block_certificate(block);
+    if (!certificate || !X509_get0_pubkey(certificate)) {
         error_set_openssl(error, IOTHSM_ERROR_BAD_CERTIFICATE,
                           "The certificate is damaged, or its key is of a kind "
                           "that this machine does not know");

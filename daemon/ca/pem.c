@@ -67,6 +67,17 @@ bool pem_block_is(const PemBlock *block, const char *name, const char *old_name)
     return g_str_equal(block->name, name) || (old_name && g_str_equal(block->name, old_name));
 }
 
+X509 *pem_block_certificate(const PemBlock *block)
+{
+    gsize size = 0;
+    const unsigned char *data = g_bytes_get_data(block->data, &size);
+    const unsigned char *end = data + size;
+    if (!pem_block_is(block, PEM_STRING_X509, PEM_STRING_X509_OLD))
+        return NULL;
+    g_autoptr(X509) certificate = d2i_X509(NULL, &data, (long)size);
+    return data == end ? g_steal_pointer(&certificate) : NULL;
+}
+
 char *bio_to_text(BIO *bio)
 {
     char *data = NULL;

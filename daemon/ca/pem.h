@@ -5,6 +5,7 @@
 
 #include <glib.h>
 #include <openssl/bio.h>
+#include <openssl/x509.h>
 #include <stdbool.h>
 
 /* One block: |name| as between the dashes, |data| the bytes. */
@@ -22,6 +23,9 @@ GPtrArray *pem_read_blocks(const char *text, guint limit);
 PemBlock *pem_read_block(const char *text);
 /* The block is called |name| or |old_name| (or NULL). */
 bool pem_block_is(const PemBlock *block, const char *name, const char *old_name);
+
+/* The certificate that the block is, and nothing behind it; else NULL. Transfer full. */
+X509 *pem_block_certificate(const PemBlock *block);
 
 /* Everything that was written to memory BIO |bio|, as text. Transfer full. */
 char *bio_to_text(BIO *bio);

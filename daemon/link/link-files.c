@@ -4,7 +4,7 @@
 
 #include "daemon/link/link-files.h"
 
-#include "daemon/trust.h"
+#include "daemon/ca/trust.h"
 
 LinkFiles *link_files_read(const char *verification_ca, const char *tls_ca)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include "daemon/ca/trust.h"
 #include "daemon/error.h"
-#include "daemon/trust.h"
 #include "tests/support/support.h"
 #include <string.h>
 
@@ -86,6 +86,51 @@ static void yubico_roots_add_up_and_the_same_one_counts_once(void)
     EVP_PKEY_free(key);
 }
 
+/* What is written can be read again; what can't be read again is not written. */
+static void a_certificate_above_the_limit_leaves_what_was_trusted(void)
+{
+    g_autofree char *state = test_directory();
+    g_autofree char *path = g_build_filename(state, "anchor.pem", NULL);
+    g_autofree char *comment = g_strnfill(300 * 1024, 'x');
+    const char *const extensions[] = {"basicConstraints", "critical,CA:TRUE", "nsComment", comment, NULL};
+    EVP_PKEY *key = test_key("p256");
+    X509 *small = test_ca("Small", key);
+    X509 *large =
+        test_certificate(&(TestCertificate){.subject = "CN=Large", .extensions = extensions}, key, NULL, key);
+    g_autofree char *small_pem = test_certificate_pem(small);
+    g_autofree char *large_pem = test_certificate_pem(large);
+    g_autoptr(GError) error = NULL;
+    g_assert_true(trust_add(state, path, "platform", small_pem, NULL));
+    g_assert_false(trust_add(state, path, "platform", large_pem, &error));
+    g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED);
+    X509_STORE *store = trust_open_platform(path, NULL);
+    g_assert_nonnull(store);
+    X509_STORE_free(store);
+    X509_free(small);
+    X509_free(large);
+    EVP_PKEY_free(key);
+}
+
+static void the_65th_yubico_root_is_refused_and_the_others_stay(void)
+{
+    g_autofree char *state = test_directory();
+    EVP_PKEY *key = test_key("p256");
+    for (int i = 1; i <= 65; i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *name = g_strdup_printf("Root %d", i);
+        X509 *ca = test_ca(name, key);
+        g_autofree char *pem = test_certificate_pem(ca);
+        if (trust_add(state, "/unused", "yubico", pem, &error))
+            g_assert_cmpint(i, <=, 64);
+        else
+            g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED);
+        X509_free(ca);
+    }
+    g_autoptr(JsonArray) list = trust_list(state, "/nonexistent");
+    g_assert_cmpuint(json_array_get_length(list), ==, 64);
+    EVP_PKEY_free(key);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -93,5 +138,7 @@ int main(int argc, char **argv)
     g_test_add_func("/trust/missing", a_missing_anchor_says_where_to_get_it_and_the_command);
     g_test_add_func("/trust/refused", what_is_not_one_ca_certificate_is_refused);
     g_test_add_func("/trust/yubico", yubico_roots_add_up_and_the_same_one_counts_once);
+    g_test_add_func("/trust/too-large", a_certificate_above_the_limit_leaves_what_was_trusted);
+    g_test_add_func("/trust/too-many", the_65th_yubico_root_is_refused_and_the_others_stay);
     return g_test_run();
 }

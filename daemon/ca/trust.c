@@ -2,7 +2,9 @@
 
 /* Trust is files that the operator gave, read when they are needed. */
 
-#include "daemon/trust.h"
+#include "daemon/ca/trust.h"
+#include "daemon/ca/name.h"
+#include "daemon/ca/pem.h"
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/state-file.h"
@@ -12,39 +14,27 @@
 
 enum { ANCHOR_FILE_MAX = 256 * 1024, ANCHORS_MAX = 64 };
 
-static void free_certificate(void *certificate)
+static GPtrArray *anchors_new(void)
 {
-    X509_free(certificate);
+    return g_ptr_array_new_with_free_func((GDestroyNotify)X509_free);
 }
 
-static char *fingerprint(const X509 *certificate)
+/* All certificates of |text|; an error when there is none, something else, or too many. */
+static GPtrArray *parse_anchors(const char *text, const char *what, GError **error)
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    GString *text = g_string_new(NULL);
-    X509_digest(certificate, EVP_sha256(), digest, &size);
-    for (unsigned int i = 0; i < size; i++)
-        g_string_append_printf(text, "%02x", digest[i]);
-    return g_string_free(text, FALSE);
-}
-
-/* All certificates of |pem|; an error when there is none, something else, or too many. */
-static GPtrArray *parse_anchors(const char *pem, gsize size, const char *what, GError **error)
-{
-    g_autoptr(GPtrArray) anchors = g_ptr_array_new_with_free_func(free_certificate);
-    g_autoptr(BIO) bio = BIO_new_mem_buf(pem, (int)size);
-    X509 *certificate = NULL;
-    while (anchors->len <= ANCHORS_MAX && (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
-        g_ptr_array_add(anchors, certificate);
-    unsigned long last = ERR_peek_last_error();
-    bool ended = ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
-    ERR_clear_error();
-    if (anchors->len == 0 || anchors->len > ANCHORS_MAX || !ended) {
-        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE, "%s does not hold a PEM certificate",
-                    what);
-        return NULL;
+    g_autoptr(GPtrArray) blocks = pem_read_blocks(text, ANCHORS_MAX);
+    g_autoptr(GPtrArray) anchors = anchors_new();
+    for (guint i = 0; blocks && i < blocks->len; i++) {
+        X509 *certificate = pem_block_certificate(g_ptr_array_index(blocks, i));
+        if (certificate)
+            g_ptr_array_add(anchors, certificate);
     }
-    return g_steal_pointer(&anchors);
+    if (blocks && anchors->len > 0 && anchors->len == blocks->len)
+        return g_steal_pointer(&anchors);
+    ERR_clear_error();
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE, "%s does not hold a PEM certificate",
+                what);
+    return NULL;
 }
 
 static GPtrArray *read_anchors(const char *path, GError **error)
@@ -56,8 +46,11 @@ static GPtrArray *read_anchors(const char *path, GError **error)
         return NULL;
     }
     if (!bytes)
-        return g_ptr_array_new_with_free_func(free_certificate);
-    return parse_anchors(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes), path, error);
+        return anchors_new();
+    gsize size = 0;
+    const char *data = g_bytes_get_data(bytes, &size);
+    g_autofree char *text = g_strndup(data ? data : "", size);
+    return parse_anchors(strlen(text) == size ? text : "", path, error);
 }
 
 X509_STORE *trust_open_platform(const char *path, GError **error)
@@ -117,6 +110,7 @@ static bool is_ca(X509 *certificate, GError **error)
     return false;
 }
 
+/* No more than can be read again. */
 static bool write_anchors(const char *path, GPtrArray *anchors, GError **error)
 {
     g_autoptr(BIO) bio = BIO_new(BIO_s_mem());
@@ -124,7 +118,12 @@ static bool write_anchors(const char *path, GPtrArray *anchors, GError **error)
         PEM_write_bio_X509(bio, g_ptr_array_index(anchors, i));
     char *data = NULL;
     long size = BIO_get_mem_data(bio, &data);
-    return state_file_write(path, data, (gsize)size, error);
+    if (anchors->len <= ANCHORS_MAX && size <= ANCHOR_FILE_MAX)
+        return state_file_write(path, data, (gsize)size, error);
+    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED,
+                "%s would hold %u certificates in %ld bytes; %d in %d bytes are the most", path, anchors->len,
+                size, ANCHORS_MAX, ANCHOR_FILE_MAX);
+    return false;
 }
 
 bool trust_add(const char *state_directory, const char *platform_path, const char *purpose, const char *pem,
@@ -136,7 +135,7 @@ bool trust_add(const char *state_directory, const char *platform_path, const cha
                     "Certificates are trusted for platform or yubico, not for \"%s\"", purpose);
         return false;
     }
-    g_autoptr(GPtrArray) given = parse_anchors(pem, strlen(pem), "The text", error);
+    g_autoptr(GPtrArray) given = parse_anchors(pem, "The text", error);
     if (!given)
         return false;
     if (given->len != 1) {
@@ -162,29 +161,18 @@ bool trust_add(const char *state_directory, const char *platform_path, const cha
     return write_anchors(path, anchors, error);
 }
 
-static char *subject_of(const X509 *certificate)
-{
-    g_autoptr(BIO) bio = BIO_new(BIO_s_mem());
-    X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB);
-    char *data = NULL;
-    long size = BIO_get_mem_data(bio, &data);
-    return g_utf8_make_valid(data, size);
-}
-
 static void list_purpose(JsonArray *list, const char *purpose, const char *path)
 {
     g_autoptr(GPtrArray) anchors = read_anchors(path, NULL);
     for (guint i = 0; anchors && i < anchors->len; i++) {
         const X509 *certificate = g_ptr_array_index(anchors, i);
-        g_autofree char *subject = subject_of(certificate);
-        g_autofree char *print = fingerprint(certificate);
-        struct tm time = {0};
-        ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &time);
+        g_autofree char *subject = certificate_subject(certificate);
+        g_autofree char *print = certificate_fingerprint(certificate);
         JsonObject *entry = json_object_new();
         json_object_set_string_member(entry, "purpose", purpose);
         json_object_set_string_member(entry, "subject", subject);
         json_object_set_string_member(entry, "fingerprint", print);
-        json_object_set_int_member(entry, "notAfter", (gint64)timegm(&time));
+        json_object_set_int_member(entry, "notAfter", certificate_not_after(certificate));
         json_object_set_boolean_member(entry, "known", strcmp(print, TRUST_PKIAAS_IO_FINGERPRINT) == 0);
         json_array_add_object_element(list, entry);
     }
