@@ -65,9 +65,9 @@ static void look_at(Token *token, gint64 when);
 static gboolean on_look(gpointer userdata)
 {
     Token *token = userdata;
-    token->drain_look = NULL;
+    g_clear_pointer(&token->drain_look, g_source_unref);
     token_ref(token);
-    bool drains = token->draining == TOKEN_DRAINS && token_load(token) == 0;
+    bool drains = !token->gone && token->draining == TOKEN_DRAINS && token_load(token) == 0;
     gint64 idle = g_get_monotonic_time() - token->busy_until;
     if (drains && (token->slots->len == 0 || idle >= IDLE_US)) {
         token->draining = TOKEN_DRAINED;
@@ -96,6 +96,8 @@ static void look_at(Token *token, gint64 when)
 void token_drain_look(Token *token)
 {
     token->busy_until = g_get_monotonic_time();
+    if (token->gone)
+        return;
     if (token->draining == TOKEN_DRAINS || token->drains->len > 0)
         look_at(token, 0);
 }

@@ -321,6 +321,21 @@ static void test_a_gone_token_answers_everything(void)
     g_assert_cmpuint(token_load(token), ==, 0);
 }
 
+/* Its owner may be gone as well. */
+static void test_a_draining_token_that_is_gone_reports_no_more(void)
+{
+    g_autoptr(Fixture) fixture = fixture_new(fake("fake:serial=F1"), false);
+    g_autoptr(Token) token = token_ref(fixture_token(fixture, "F1"));
+    token_set_draining(token, true);
+    fake_source_unplug(fixture->source, "F1");
+    guint reported = fixture->changed;
+    g_auto(Ending) drained = {0};
+    token_wait_drained(token, NULL, ending_done, &drained);
+    ending_fails(&drained, IOTHSM_ERROR_TOKEN_GONE);
+    g_assert_cmpuint(fixture->changed, ==, reported);
+    g_assert_false(token_is_drained(token));
+}
+
 static bool is_held(void *source)
 {
     return fake_source_held(source, "F1") > 0;
@@ -434,6 +449,8 @@ int main(int argc, char **argv)
     g_test_add_func("/token/a-token-that-could-not-be-read-comes-up-by-itself",
                     test_a_token_that_could_not_be_read_comes_up_by_itself);
     g_test_add_func("/token/a-gone-token-answers-everything", test_a_gone_token_answers_everything);
+    g_test_add_func("/token/a-draining-token-that-is-gone-reports-no-more",
+                    test_a_draining_token_that_is_gone_reports_no_more);
     g_test_add_func("/token/a-pin-refused-after-the-end-is-remembered",
                     test_a_pin_refused_after_the_end_is_remembered);
     g_test_add_func("/token/a-cancelled-operation-that-happened-is-seen",
