@@ -16,7 +16,7 @@
 #include <openssl/pem.h>
 #include <string.h>
 
-enum { TEMPLATE_LENGTH_MAX = 1024 * 1024, DAYS_MAX = 3652059 };
+enum { TEMPLATE_LENGTH_MAX = 1024 * 1024, EXTENSIONS_MAX = 100, DAYS_MAX = 3652059 };
 #define SECONDS_PER_DAY G_GINT64_CONSTANT(86400)
 
 struct Template {
@@ -43,6 +43,12 @@ static bool is_key_identifier(X509_EXTENSION *extension)
 static bool copy_extensions(Template *template, const X509_EXTENSIONS *from, GError **error)
 {
     template->extensions = sk_X509_EXTENSION_new_null();
+    if (from && sk_X509_EXTENSION_num(from) > EXTENSIONS_MAX) {
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED,
+                    "The template has %d extensions, and no CA needs more than %d; get the template again",
+                    sk_X509_EXTENSION_num(from), EXTENSIONS_MAX);
+        return false;
+    }
     for (int i = 0; from && i < sk_X509_EXTENSION_num(from); i++) {
         X509_EXTENSION *extension = sk_X509_EXTENSION_value(from, i);
         ASN1_OBJECT *object = X509_EXTENSION_get_object(extension);

@@ -12,7 +12,8 @@
 
 typedef struct Template Template;
 
-/* |pem|: one CERTIFICATE or CERTIFICATE REQUEST; BAD_CERTIFICATE otherwise. Transfer full. */
+/* |pem|: one CERTIFICATE or CERTIFICATE REQUEST; BAD_CERTIFICATE otherwise, LIMITS_EXCEEDED above 100
+ * extensions. Transfer full. */
 Template *template_from_pem(const char *pem, GError **error);
 void template_free(Template *template);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Template, template_free)

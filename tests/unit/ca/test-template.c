@@ -269,6 +269,32 @@ static void test_what_is_no_template(void)
     }
 }
 
+static Template *template_with_extensions(guint count, GError **error)
+{
+    g_autoptr(EVP_PKEY) key = test_key("p256");
+    g_autoptr(GPtrArray) extensions = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < count; i++) {
+        g_ptr_array_add(extensions, g_strdup_printf("1.2.3.%u", i));
+        g_ptr_array_add(extensions, g_strdup("DER:0500"));
+    }
+    g_ptr_array_add(extensions, NULL);
+    const TestCertificate what = {.subject = "CN=Many", .extensions = (const char *const *)extensions->pdata};
+    g_autoptr(X509) certificate = test_certificate(&what, key, NULL, NULL);
+    g_autofree char *pem = test_certificate_pem(certificate);
+    return template_from_pem(pem, error);
+}
+
+/* Everybody may have a template described, and each extension is compared with those before it. */
+static void test_many_extensions(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Template) most = template_with_extensions(100, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(most);
+    g_assert_null(template_with_extensions(101, &error));
+    g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -283,5 +309,6 @@ int main(int argc, char **argv)
                     test_a_signed_request_makes_an_intermediate);
     g_test_add_func("/template/description", test_description);
     g_test_add_func("/template/what-is-no-template-is-refused", test_what_is_no_template);
+    g_test_add_func("/template/no-more-than-100-extensions", test_many_extensions);
     return g_test_run();
 }
