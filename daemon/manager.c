@@ -283,9 +283,9 @@ static void listen_to_udev(Manager *self)
 static void on_link_changed(Link *link, void *userdata)
 {
     Manager *self = userdata;
-    emit_event(
-        self, "link",
-        LOG_FIELDS({"state", link_state_to_string(link_state(link))}, {"message", link_message(link)}));
+    emit_event(self, "link",
+               LOG_FIELDS({"state", link_state_to_string(link_state(link))}, {"message", link_message(link)},
+                          {"transport", link_transport(link)}));
     manager_emit_changed(self);
 }
 

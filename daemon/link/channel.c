@@ -199,8 +199,10 @@ void channel_token_changed(Channel *self)
 static void on_subscribed(bool missed, void *userdata)
 {
     Channel *self = userdata;
-    if (self->state == CHANNEL_SUBSCRIBED)
+    if (self->state == CHANNEL_SUBSCRIBED) {
+        self->events.changed(self, self->events.userdata); /* over another transport, perhaps */
         return;
+    }
     g_clear_handle_id(&self->timer, g_source_remove);
     g_clear_pointer(&self->bootstrap, bootstrap_cancel); /* the old token was still good */
     backoff_reset(&self->fast);
@@ -429,7 +431,7 @@ Channel *channel_new(LinkContext *context, Authority *authority, const RouteHub 
     self->message = g_strdup("Connecting");
     self->window = since_window_new();
     self->state = CHANNEL_DUE;
-    self->route = route_new(&ROUTE_TIMES, hub, &route_events, self);
+    self->route = route_new(context->route_times, hub, &route_events, self);
     return self;
 }
 

@@ -30,7 +30,7 @@ typedef enum ChannelState {
 } ChannelState;
 
 typedef struct ChannelEvents {
-    void (*changed)(Channel *channel, void *userdata); /* state, message, next attempt */
+    void (*changed)(Channel *channel, void *userdata); /* state, message, next attempt, carrier */
     void (*signed_request)(Channel *channel, const char *siguuid, const char *kind, const char *result,
                            void *userdata);
     void (*denied_request)(Channel *channel, const char *siguuid, const char *kind, const char *reason,

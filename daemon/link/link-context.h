@@ -14,8 +14,11 @@
 #include "daemon/worker.h"
 #include <libsoup/soup.h>
 
+typedef struct RouteTimes RouteTimes;
+
 typedef struct LinkContext {
     const Config *config;
+    const RouteTimes *route_times; /* route.h */
     Identity *identity;
     Journal *journal;
     Worker *crypto;       /* S/MIME, building what is to be signed: as many threads as processors */

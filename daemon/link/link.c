@@ -39,6 +39,7 @@ struct Link {
 
     LinkState state;
     char *message;
+    const char *transport;
     gint64 next_attempt;
 };
 
@@ -127,6 +128,20 @@ static char *message_of(const Link *link, LinkState state, const Census *census)
     return g_strdup("");
 }
 
+static const char *transport_of(const Link *link)
+{
+    bool websocket = false;
+    bool pubnub = false;
+    GHashTableIter iter;
+    void *channel;
+    g_hash_table_iter_init(&iter, link->channels);
+    while (g_hash_table_iter_next(&iter, NULL, &channel)) {
+        websocket = websocket || g_str_equal(channel_carrier(channel), "websocket");
+        pubnub = pubnub || g_str_equal(channel_carrier(channel), "pubnub");
+    }
+    return websocket && pubnub ? "websocket,pubnub" : websocket ? "websocket" : pubnub ? "pubnub" : "";
+}
+
 static void update_state(Link *link)
 {
     Census census = take_census(link);
@@ -134,9 +149,12 @@ static void update_state(Link *link)
     g_autofree char *message = message_of(link, state, &census);
     bool waits = state == LINK_OFFLINE || state == LINK_BACKING_OFF;
     gint64 next_attempt = waits ? census.next_attempt : 0;
-    if (state == link->state && next_attempt == link->next_attempt && g_str_equal(message, link->message))
+    const char *transport = transport_of(link);
+    if (state == link->state && next_attempt == link->next_attempt && g_str_equal(message, link->message) &&
+        g_str_equal(transport, link->transport))
         return;
     link->state = state;
+    link->transport = transport;
     link->next_attempt = next_attempt;
     g_free(link->message);
     link->message = g_steal_pointer(&message);
@@ -366,10 +384,12 @@ static void on_network_changed(GNetworkMonitor *network, gboolean available, voi
 
 /* --- the link from outside --------------------------------------------------------------------------- */
 
-Link *link_new(const Config *config, Identity *identity, Journal *journal, const LinkEvents *events)
+Link *link_new_with_times(const Config *config, Identity *identity, Journal *journal, const RouteTimes *times,
+                          const LinkEvents *events)
 {
     Link *link = g_new0(Link, 1);
     link->context.config = config;
+    link->context.route_times = times;
     link->context.identity = identity;
     link->context.journal = journal;
     link->context.turnstile = turnstile_new(BOOTSTRAPS_AT_ONCE);
@@ -378,6 +398,7 @@ Link *link_new(const Config *config, Identity *identity, Journal *journal, const
     link->channels = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)channel_free);
     link->connections = g_ptr_array_new_with_free_func((GDestroyNotify)connection_free);
     link->message = g_strdup("");
+    link->transport = "";
     link->network = g_network_monitor_get_default();
     link->network_handler =
         g_signal_connect(link->network, "network-changed", G_CALLBACK(on_network_changed), link);
@@ -385,6 +406,11 @@ Link *link_new(const Config *config, Identity *identity, Journal *journal, const
     update_state(link);
     link->events = *events; /* nobody is called from inside link_new */
     return link;
+}
+
+Link *link_new(const Config *config, Identity *identity, Journal *journal, const LinkEvents *events)
+{
+    return link_new_with_times(config, identity, journal, &ROUTE_TIMES, events);
 }
 
 void link_free(Link *link)
@@ -448,16 +474,7 @@ const char *link_message(const Link *link)
 
 const char *link_transport(const Link *link)
 {
-    bool websocket = false;
-    bool pubnub = false;
-    GHashTableIter iter;
-    void *channel;
-    g_hash_table_iter_init(&iter, link->channels);
-    while (g_hash_table_iter_next(&iter, NULL, &channel)) {
-        websocket = websocket || g_str_equal(channel_carrier(channel), "websocket");
-        pubnub = pubnub || g_str_equal(channel_carrier(channel), "pubnub");
-    }
-    return websocket && pubnub ? "websocket,pubnub" : websocket ? "websocket" : pubnub ? "pubnub" : "";
+    return link->transport;
 }
 
 gint64 link_next_attempt(const Link *link)

@@ -16,6 +16,7 @@
 #include "daemon/metrics.h"
 
 typedef struct Link Link;
+typedef struct RouteTimes RouteTimes;
 
 typedef enum LinkState {
     LINK_UNCONFIGURED, /* no trust anchor, or no authority */
@@ -39,6 +40,10 @@ typedef struct LinkEvents {
 
 /* |config|, |identity| and |journal| outlive the link. Reads its files: before the main loop. */
 Link *link_new(const Config *config, Identity *identity, Journal *journal, const LinkEvents *events);
+/* With other times than ROUTE_TIMES, so that a test can live faster than the world. |times| outlives the
+ * link. */
+Link *link_new_with_times(const Config *config, Identity *identity, Journal *journal, const RouteTimes *times,
+                          const LinkEvents *events);
 void link_free(Link *link);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Link, link_free)
 

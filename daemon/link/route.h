@@ -13,11 +13,11 @@
 #include "daemon/link/bootstrap.h"
 #include "daemon/link/connection.h"
 
-typedef struct RouteTimes {
+struct RouteTimes {
     guint attempts; /* of the WebSocket's connection, before PubNub is taken */
     gint64 probe_ms;
     gint64 linger_ms; /* PubNub beside a WebSocket that has come back */
-} RouteTimes;
+};
 extern const RouteTimes ROUTE_TIMES;
 
 /* Who has the connections. */

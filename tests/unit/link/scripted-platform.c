@@ -56,11 +56,11 @@ static char *right_answer(ScriptedPlatform *self, JsonObject *request)
     X509_free(self->agent);
     self->agent = message->signer;
     g_autofree char *channel = scripted_platform_channel(thumbprint);
-    g_autofree char *inner =
-        g_strdup_printf("{\"channel_id\":\"%s\",\"websocket\":{\"url\":\"%s\",\"token\":\"token-%u\","
-                        "\"expires\":%" G_GINT64_FORMAT "}}",
-                        channel, self->websocket_url ? self->websocket_url : self->link->url,
-                        self->bootstraps, self->expires);
+    g_autofree char *inner = g_strdup_printf(
+        "{\"channel_id\":\"%s\",%s\"websocket\":{\"url\":\"%s\",\"token\":\"token-%u\","
+        "\"expires\":%" G_GINT64_FORMAT "}}",
+        channel, self->pubnub ? "\"publishKey\":\"pub-c-1\",\"subscribeKey\":\"sub-c-2\"," : "",
+        self->websocket_url ? self->websocket_url : self->link->url, self->bootstraps, self->expires);
     g_autoptr(GBytes) plain = g_bytes_new(inner, strlen(inner));
     g_autoptr(GError) error = NULL;
     g_autofree char *encrypted = envelope_encrypt(plain, message->signer, &error);

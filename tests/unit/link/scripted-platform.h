@@ -25,6 +25,7 @@ typedef struct ScriptedPlatform {
     const char *signed_by;     /* signers.h; NULL: platform */
     const char *websocket_url; /* instead of the right one */
     gint64 expires;            /* seconds */
+    bool pubnub;               /* names keys of PubNub, too */
     bool holds;                /* answers wait for scripted_platform_release */
     GPtrArray *held;           /* SoupServerMessage */
 
