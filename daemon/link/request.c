@@ -201,18 +201,9 @@ const char *request_error_text(const GError *error)
 
 /* --- recording --------------------------------------------------------------------------------------- */
 
-static void on_recorded(const GError *error, void *userdata)
+/* What was signed is told and counted also where nobody is there any more to send it. */
+static void tell_signed(Request *request)
 {
-    Request *request = userdata;
-    if (error)
-        log_error("The answer to request %s could not be recorded: %s", request->siguuid, error->message);
-    if (is_abandoned(request))
-        return;
-    if (error) {
-        refuse(request, "The answer could not be recorded");
-        return;
-    }
-    ChannelContext *channel = request->channel;
     const char *summary = signing_summary(request->signing);
     log_event(LOG_INFO, MESSAGE_SIGNED,
               LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(request->authority)},
@@ -220,8 +211,25 @@ static void on_recorded(const GError *error, void *userdata)
                          {"IOTHSM_RESULT", summary}),
               "%s signed a %s", authority_subject(request->authority), summary);
     authority_count_signature(request->authority);
+}
+
+static void on_recorded(const GError *error, void *userdata)
+{
+    Request *request = userdata;
+    if (error)
+        log_error("The answer to request %s could not be recorded: %s", request->siguuid, error->message);
+    else
+        tell_signed(request);
+    if (is_abandoned(request))
+        return;
+    if (error) {
+        refuse(request, "The answer could not be recorded");
+        return;
+    }
+    ChannelContext *channel = request->channel;
     metrics_count_signed(&channel->link->metrics, request->kind);
-    channel->signed_request(request->siguuid, request->kind, summary, channel->owner);
+    channel->signed_request(request->siguuid, request->kind, signing_summary(request->signing),
+                            channel->owner);
     send_answer(request, true,
                 signing_is_delivered(request->signing) ? CRL_ANSWER : signing_text(request->signing));
 }
@@ -313,6 +321,9 @@ static void on_signed(const GError *error, void *userdata)
     if (!error && request->channel)
         note_phases(request, job);
     if (!request->channel && (error || is_delivered)) {
+        if (is_delivered)
+            log_notice("The CRL for request %s was signed and is not delivered, as its channel is gone",
+                       request->siguuid);
         finish(request);
     } else if (error && g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED)) {
         drop(request, "It waited longer than its ttl");

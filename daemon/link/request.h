@@ -30,8 +30,8 @@ typedef struct Request Request;
  * abandoned. */
 Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *message, gint64 deadline,
                        DealtWithFunc done, void *userdata);
-/* The channel goes away, and its lane is closed: a signature under way is still recorded, nothing is
- * published. */
+/* The channel goes away, and its lane is closed: a signature under way is still recorded and counted, nothing
+ * is published. A CRL is not recorded before it is delivered; it is made again, from the same intent. */
 void request_abandon(Request *request);
 
 /* What the platform is told. For an |error| about the request: its own text. For one of the token or of our

@@ -696,6 +696,7 @@ static void a_request_outlives_its_channel(void)
         test_wait_for(is_signed_or_held, &scene, 30);
         g_ptr_array_set_size(scene.agent->signed_requests, 0);
     }
+    guint64 signatures = authority_signatures(scene.authority);
     Config changed = scene.agent->config;
     changed.message_size /= 2;
     agent_reload(scene.agent, &changed);
@@ -711,6 +712,7 @@ static void a_request_outlives_its_channel(void)
     send_csr(&scene, "last");
     g_autofree char *last = answer(&scene, "last", true);
     g_assert_cmpuint(count_answers(&scene), ==, answers + 3);
+    g_assert_cmpuint(authority_signatures(scene.authority), ==, signatures + 3);
     close_scene(&scene);
 }
 
