@@ -3,8 +3,8 @@
 /* The PubNub transport: one key set, the channels on it, one long poll, and the posts.
  *
  *   knock   GET time: is PubNub there, and what is its clock
- *   join    subscribe to the channels that are new with time token 0, which answers at once: they are
- * confirmed poll    subscribe to all with the kept cursor, again and again
+ *   join    subscribe to new channels with time token 0, which answers at once: they are confirmed
+ *   poll    subscribe to all with the kept cursor, again and again
  *
  * Any error of these three goes through lose(), which waits and begins with the knock; the cursor stays, so
  * that nothing that was published meanwhile is lost. Publishing (pubnub-posts.c) goes on beside them. Polls
@@ -575,8 +575,8 @@ static void pubnub_hurry(Transport *transport)
     pubnub_posts_hurry(self->posts);
 }
 
-/* The cursor holds for all channels, and no longer than the process: PubNub keeps what it has by number, not
- * by channel, and an older message's ttl is over. */
+/* The cursor holds for all channels, and no longer than the process: what was published before was encrypted
+ * to channel keys that are gone. */
 static void pubnub_set_since(Transport *transport, const char *channel, const char *message_id)
 {
 }
