@@ -87,7 +87,7 @@ static void on_posted(guint status, const char *text, gsize size, const GError *
     PubnubVerdict verdict = error ? PUBNUB_LATER : pubnub_read_verdict(status, text, size, &reason);
     if (verdict == PUBNUB_LATER) {
         if (publication)
-            g_queue_push_head(&self->outbox.waiting, publication);
+            g_queue_push_tail(&self->outbox.waiting, publication);
         wait_after(self, reason);
         return;
     }

@@ -2,7 +2,8 @@
 #pragma once
 
 /* What goes out over PubNub: an outbox and the posts that carry it, several at once. A post that is not taken
- * is tried again with a backoff of its own, whatever becomes of the subscription. Main thread. */
+ * is tried again behind the others, as it may be its channel alone that is not allowed, with a backoff of its
+ * own, whatever becomes of the subscription. Main thread. */
 
 #include "daemon/link/pubnub-wire.h"
 #include "daemon/link/pubnub.h"

@@ -128,6 +128,10 @@ static void on_publish(SoupServer *server, SoupServerMessage *message, const cha
     g_assert_cmpstr(soup_server_message_get_method(message), ==, "POST");
     g_assert_cmpstr(parts[2], ==, "pub-c-1");
     self->posts++;
+    if (g_strcmp0(parts[5], self->denied) == 0) {
+        fail(self, message);
+        return;
+    }
     if (fails(self, message, &self->fail_posts))
         return;
     g_autoptr(GBytes) body = soup_message_body_flatten(soup_server_message_get_request_body(message));

@@ -28,6 +28,7 @@ typedef struct PubnubServer {
     guint fail_joins;
     guint fail_polls;
     guint fail_posts;
+    const char *denied; /* no post on this channel is taken, or NULL */
     guint status;
     const char *body; /* or NULL: a refusal of PubNub's kind */
 } PubnubServer;

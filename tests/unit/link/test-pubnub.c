@@ -329,6 +329,23 @@ static void what_is_not_taken_is_published_later_once(void)
     }
 }
 
+/* More of it than are posted at once. */
+static void what_is_not_taken_on_one_channel_does_not_keep_others_waiting(void)
+{
+    Scene scene;
+    open_scene(&scene, &FAST);
+    connect_channel(&scene, "c1");
+    connect_channel(&scene, "c2");
+    scene.server->denied = "c1";
+    for (guint i = 0; i < 20; i++)
+        publish(&scene, "c1", "{}");
+    publish(&scene, "c2", "{}");
+    heard_wait(scene.heard, "published", 1);
+    scene.server->denied = NULL;
+    heard_wait(scene.heard, "published", 21);
+    close_scene(&scene);
+}
+
 static char *envelope_of(gsize size)
 {
     g_autofree char *filler = g_strnfill(size - strlen("{\"a\":\"\"}"), 'x');
@@ -446,6 +463,7 @@ int main(int argc, char **argv)
     TEST(silence_is_noticed);
     TEST(hasty_answers_do_not_make_a_circle);
     TEST(what_is_not_taken_is_published_later_once);
+    TEST(what_is_not_taken_on_one_channel_does_not_keep_others_waiting);
     TEST(what_is_larger_than_32_KiB_is_not_sent);
     TEST(what_PubNub_calls_too_large_is_told_so);
     TEST(an_expired_offer_is_dropped);
