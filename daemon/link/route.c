@@ -152,16 +152,25 @@ static bool take_way(Route *route, Way *way, const Endpoint *endpoint, const cha
     return true;
 }
 
+/* From now on where PubNub carries the channel: it has everything before. */
 static bool take_websocket(Route *route, const char *since, GError **error)
 {
     const Endpoint endpoint = websocket_endpoint(route->keys);
-    return take_way(route, &route->websocket, &endpoint, route->keys->token, since, error);
+    return take_way(route, &route->websocket, &endpoint, route->keys->token,
+                    route->pubnub.open ? NULL : since, error);
 }
 
 static bool take_pubnub(Route *route, GError **error)
 {
     const Endpoint endpoint = pubnub_endpoint(route->keys);
     return take_way(route, &route->pubnub, &endpoint, NULL, NULL, error);
+}
+
+/* With the keys that the route has now. */
+static bool is_on_pubnub(const Route *route)
+{
+    const Endpoint endpoint = pubnub_endpoint(route->keys);
+    return route->pubnub.open && connection_leads_to(route->pubnub.connection, &endpoint);
 }
 
 /* --- between the two --------------------------------------------------------------------------------- */
@@ -179,7 +188,7 @@ static gboolean on_probe_due(void *userdata)
     g_autoptr(GError) error = NULL;
     if (is_token_over(route))
         route->events.wants_keys(route->userdata);
-    else if (!take_websocket(route, NULL, &error)) /* from now on: PubNub has everything before */
+    else if (!take_websocket(route, NULL, &error))
         log_debug("The WebSocket is not tried again: %s", error->message);
     return G_SOURCE_CONTINUE;
 }
@@ -319,7 +328,7 @@ bool route_use(Route *route, BootstrapKeys *keys, const char *since, GError **er
         leave_way(route, &route->pubnub);
     bool has_websocket = keys->url && take_websocket(route, since, error);
     bool wants_pubnub = keys->publish_key && (route->pubnub.connection || !has_websocket);
-    if (has_websocket && wants_pubnub && route->pubnub.open)
+    if (has_websocket && wants_pubnub && is_on_pubnub(route))
         return true;
     bool has_pubnub = wants_pubnub && take_pubnub(route, has_websocket || (error && *error) ? NULL : error);
     if (has_websocket || has_pubnub) {

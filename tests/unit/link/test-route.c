@@ -268,6 +268,46 @@ static void a_probe_asks_for_new_keys_where_the_token_is_over(void)
     close_scene(&scene);
 }
 
+static void assert_since(JsonObject *frame, const char *since)
+{
+    JsonObject *channel = json_array_get_object_element(json_object_get_array_member(frame, "channels"), 0);
+    g_assert_cmpstr(json_object_get_string_member_with_default(channel, "since", ""), ==, since);
+}
+
+/* What came over PubNub meanwhile does not come again. */
+static void a_websocket_begins_where_pubnub_ends(void)
+{
+    Scene scene;
+    g_autoptr(GError) error = NULL;
+    open_scene(&scene, &STILL);
+    g_assert_true(route_use(scene.route, keys(&scene, scene.websocket->url, true), "17", &error));
+    assert_since(websocket_server_frame(scene.websocket, 0, "hello"), "17");
+    close_scene(&scene);
+    open_scene(&scene, &STILL);
+    use(&scene, keys(&scene, NULL, true));
+    heard_wait(scene.heard, "subscribed:pubnub", 1);
+    g_assert_true(route_use(scene.route, keys(&scene, scene.websocket->url, true), "17", &error));
+    assert_since(websocket_server_frame(scene.websocket, 0, "hello"), "");
+    close_scene(&scene);
+}
+
+/* Other keys of PubNub are taken at once, also while the WebSocket that goes first is still being tried. */
+static void new_keys_of_pubnub_replace_the_old_ones(void)
+{
+    Scene scene;
+    open_scene(&scene, &STILL);
+    BootstrapKeys *old = keys(&scene, NULL, true);
+    g_free(old->publish_key);
+    old->publish_key = g_strdup("pub-c-old");
+    use(&scene, old);
+    heard_wait(scene.heard, "subscribed:pubnub", 1);
+    use(&scene, keys(&scene, "ws://127.0.0.1:1/link", true));
+    heard_wait(scene.heard, "subscribed:pubnub", 2);
+    publish(&scene, "{\"a\":1}"); /* the server knows the new key only */
+    heard_wait(scene.heard, "published", 1);
+    close_scene(&scene);
+}
+
 static void a_route_that_is_left_tells_its_publishers(void)
 {
     Scene scene;
@@ -309,6 +349,8 @@ int main(int argc, char **argv)
     TEST(without_pubnub_the_websocket_is_tried_for_ever);
     TEST(a_probe_finds_the_websocket_again);
     TEST(a_probe_asks_for_new_keys_where_the_token_is_over);
+    TEST(a_websocket_begins_where_pubnub_ends);
+    TEST(new_keys_of_pubnub_replace_the_old_ones);
     TEST(a_route_that_is_left_tells_its_publishers);
     TEST(an_address_that_may_not_be_used_is_an_error);
     return g_test_run();
