@@ -139,16 +139,28 @@ static void refuse(Websocket *ws, const char *channel, TransportRefusal refusal,
     tell_refused(ws, name, refusal, reason);
 }
 
-static void refuse_all(Websocket *ws, const char *reason)
+static bool is_any(const Subscription *subscription)
 {
-    guint size;
-    g_autofree char **channels = (char **)g_hash_table_get_keys_as_array(ws->subscriptions, &size);
-    for (guint i = 0; i < size; i++)
-        channels[i] = g_strdup(channels[i]);
-    for (guint i = 0; i < size; i++) {
-        refuse(ws, channels[i], TRANSPORT_REFUSED_TOKEN, reason);
-        g_free(channels[i]);
-    }
+    return true;
+}
+
+static bool is_unanswered(const Subscription *subscription)
+{
+    return subscription->asked && !subscription->open;
+}
+
+static void refuse_those(Websocket *ws, bool (*which)(const Subscription *subscription),
+                         TransportRefusal refusal, const char *reason)
+{
+    g_autoptr(GPtrArray) channels = g_ptr_array_new_with_free_func(g_free);
+    GHashTableIter iter;
+    void *value;
+    g_hash_table_iter_init(&iter, ws->subscriptions);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        if (which(value))
+            g_ptr_array_add(channels, g_strdup(((Subscription *)value)->channel));
+    for (guint i = 0; i < channels->len; i++)
+        refuse(ws, g_ptr_array_index(channels, i), refusal, reason);
 }
 
 static void send_text(Websocket *ws, const char *text)
@@ -156,6 +168,8 @@ static void send_text(Websocket *ws, const char *text)
     g_autoptr(GBytes) frame = g_bytes_new(text, strlen(text));
     websocket_stream_send(ws->stream, frame);
 }
+
+static gboolean on_no_welcome(void *userdata);
 
 /* Says hello or subscribe for everything that was not asked for on this connection. */
 static void ask(Websocket *ws, bool hello)
@@ -178,6 +192,8 @@ static void ask(Websocket *ws, bool hello)
     g_autofree char *frame = hello ? frame_hello(ws->uuid, "iothsm/" IOTHSM_VERSION, rows, channels->len)
                                    : frame_subscribe(rows, channels->len);
     send_text(ws, frame);
+    g_clear_handle_id(&ws->welcome_timer, g_source_remove);
+    ws->welcome_timer = g_timeout_add((guint)ws->times.welcome_ms, on_no_welcome, ws);
 }
 
 /* --- publishing -------------------------------------------------------------------------------------- */
@@ -235,7 +251,6 @@ static gboolean on_pause_over(void *userdata)
 static void on_welcome(Websocket *ws, const Frame *frame)
 {
     if (!ws->welcomed) {
-        g_clear_handle_id(&ws->welcome_timer, g_source_remove);
         ws->welcomed = true;
         ws->welcomed_at = g_get_monotonic_time();
         tell_state(ws, TRANSPORT_CONNECTED, "", -1);
@@ -248,6 +263,7 @@ static void on_welcome(Websocket *ws, const Frame *frame)
             continue;
         if (row->ok) {
             subscription->open = true;
+            subscription->refused = false; /* so late that it was given up */
             ws->events.subscribed(&ws->base, row->id, row->missed, ws->events.userdata);
         } else {
             refuse(ws, row->id,
@@ -431,7 +447,7 @@ static void on_ended(const WebsocketEnd *end, void *userdata)
         ws->not_before = g_get_monotonic_time() + ws->times.later_ms * 1000;
         break;
     case SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION:
-        refuse_all(ws, end->reason);
+        refuse_those(ws, is_any, TRANSPORT_REFUSED_TOKEN, end->reason);
         break;
     default:
         break;
@@ -439,18 +455,22 @@ static void on_ended(const WebsocketEnd *end, void *userdata)
     lose(ws, 0, end->reason, end->offline, wait_ms);
 }
 
+/* Where the platform answers others, what it says nothing of is the matter of that channel alone. */
 static gboolean on_no_welcome(void *userdata)
 {
     g_autoptr(Websocket) ws = websocket_ref(userdata);
     ws->welcome_timer = 0;
-    lose(ws, SOUP_WEBSOCKET_CLOSE_GOING_AWAY, "the platform did not answer the hello in time", false, -1);
+    if (ws->welcomed)
+        refuse_those(ws, is_unanswered, TRANSPORT_REFUSED_OTHER,
+                     "it did not answer the subscription in time");
+    else
+        lose(ws, SOUP_WEBSOCKET_CLOSE_GOING_AWAY, "the platform did not answer the hello in time", false, -1);
     return G_SOURCE_REMOVE;
 }
 
 static void on_opened(void *userdata)
 {
     g_autoptr(Websocket) ws = websocket_ref(userdata);
-    ws->welcome_timer = g_timeout_add((guint)ws->times.welcome_ms, on_no_welcome, ws);
     ask(ws, true);
 }
 

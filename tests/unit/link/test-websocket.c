@@ -587,6 +587,27 @@ static void a_welcome_can_refuse_one_channel(void)
     close_scene(&scene);
 }
 
+/* That channel's own trouble: the others stay, and it is taken when the answer comes after all. */
+static void a_subscription_that_is_not_answered_is_given_up(void)
+{
+    WebsocketTimes times = FAST;
+    times.welcome_ms = 300;
+    Scene scene;
+    open_scene(&scene, websocket_server_new(PROTOCOL), NULL, &times);
+    connect_channel(&scene, "c1");
+    scene.server->welcomes = false;
+    subscribe(&scene, "c2");
+    wait_heard(&scene, "refused:c2:other", 1);
+    websocket_server_say(scene.server, "{'op':'welcome','channels':[{'id':'c2','ok':true}]}");
+    wait_heard(&scene, "subscribed:c2", 1);
+    g_assert_cmpuint(times_heard(&scene, "lost"), ==, 0);
+    g_assert_cmpuint(times_heard(&scene, "refused:c1:other"), ==, 0);
+    scene.server->welcomes = true;
+    soup_websocket_connection_close(scene.server->connection, SOUP_WEBSOCKET_CLOSE_GOING_AWAY, NULL);
+    wait_heard(&scene, "subscribed:c2", 2);
+    close_scene(&scene);
+}
+
 static void what_is_larger_than_a_message_may_be_is_not_sent(void)
 {
     Scene scene;
@@ -696,6 +717,7 @@ int main(int argc, char **argv)
     TEST(error_frames_decide_what_becomes_of_a_publication);
     TEST(bad_token_keeps_the_answer_for_the_next_token);
     TEST(a_welcome_can_refuse_one_channel);
+    TEST(a_subscription_that_is_not_answered_is_given_up);
     TEST(what_is_larger_than_a_message_may_be_is_not_sent);
     TEST(what_the_platform_closes_over_is_not_sent_again);
     TEST(what_ends_the_connection_three_times_is_not_sent_again);
