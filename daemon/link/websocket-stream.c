@@ -10,6 +10,8 @@
 #include "daemon/link/https.h"
 #include "daemon/log.h"
 #include "daemon/worker.h"
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #define SUBPROTOCOL "pkiaas.iothsm.v1"
 #define INLINE_FRAME_SIZE (64U * 1024U)
@@ -27,6 +29,7 @@ struct WebsocketStream {
     guint64 message_size;
 
     SoupMessage *handshake;
+    GSocket *socket; /* below TLS; NULL before there is one */
     GCancellable *cancellable;
     guint handshake_timer;
     bool late;
@@ -73,6 +76,7 @@ static void end(WebsocketStream *stream, guint say, const WebsocketEnd *how)
     stream->ended = true;
     g_clear_handle_id(&stream->handshake_timer, g_source_remove);
     g_clear_handle_id(&stream->silence_timer, g_source_remove);
+    g_clear_object(&stream->socket);
     if (stream->connection) {
         g_signal_handlers_disconnect_by_data(stream->connection, stream);
         let_go(g_steal_pointer(&stream->connection), say, how->reason);
@@ -202,10 +206,23 @@ static void on_closed(SoupWebsocketConnection *connection, void *userdata)
     end(stream, 0, &(WebsocketEnd){.close_code = code, .reason = reason});
 }
 
+/* Since the last message, pong, or piece of a message: a large one may be longer on its way than silence may
+ * last, and nothing can come between its pieces. Acknowledgements of what we send are none. */
+static gint64 silent_ms(const WebsocketStream *stream)
+{
+    gint64 unheard_ms = (g_get_monotonic_time() - stream->last_heard) / 1000;
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (!stream->socket ||
+        getsockopt(g_socket_get_fd(stream->socket), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return unheard_ms;
+    return MIN(unheard_ms, (gint64)info.tcpi_last_data_recv);
+}
+
 static gboolean on_silence_check(void *userdata)
 {
     g_autoptr(WebsocketStream) stream = stream_ref(userdata);
-    gint64 left_ms = stream->times->silence_ms - (g_get_monotonic_time() - stream->last_heard) / 1000;
+    gint64 left_ms = stream->times->silence_ms - silent_ms(stream);
     stream->silence_timer = 0;
     if (left_ms > 0)
         stream->silence_timer = g_timeout_add((guint)left_ms, on_silence_check, stream);
@@ -261,6 +278,14 @@ static void on_handshake(GObject *source, GAsyncResult *result, void *userdata)
         &(WebsocketEnd){.offline = !stream->late && https_error_is_offline(error), .reason = reason});
 }
 
+static void on_network_event(SoupMessage *handshake, GSocketClientEvent event, GIOStream *connection,
+                             void *userdata)
+{
+    WebsocketStream *stream = userdata;
+    if (event == G_SOCKET_CLIENT_CONNECTED && G_IS_SOCKET_CONNECTION(connection))
+        g_set_object(&stream->socket, g_socket_connection_get_socket(G_SOCKET_CONNECTION(connection)));
+}
+
 static gboolean on_handshake_late(void *userdata)
 {
     WebsocketStream *stream = userdata;
@@ -281,6 +306,7 @@ WebsocketStream *websocket_stream_new(SoupSession *session, const char *url, gui
     stream->cancellable = g_cancellable_new();
     stream->handshake_timer = g_timeout_add((guint)times->handshake_ms, on_handshake_late, stream);
     soup_message_add_flags(stream->handshake, SOUP_MESSAGE_NO_REDIRECT);
+    g_signal_connect(stream->handshake, "network-event", G_CALLBACK(on_network_event), stream);
 
     char *protocols[] = {(char *)SUBPROTOCOL, NULL};
     soup_session_websocket_connect_async(session, stream->handshake, NULL, protocols, G_PRIORITY_DEFAULT,
@@ -297,7 +323,9 @@ void websocket_stream_free(WebsocketStream *stream, guint close_code, const char
     g_clear_handle_id(&stream->silence_timer, g_source_remove);
     g_cancellable_cancel(stream->cancellable);
     g_clear_object(&stream->cancellable);
+    g_signal_handlers_disconnect_by_data(stream->handshake, stream);
     g_clear_object(&stream->handshake);
+    g_clear_object(&stream->socket);
     if (stream->connection) {
         g_signal_handlers_disconnect_by_data(stream->connection, stream);
         let_go(g_steal_pointer(&stream->connection), close_code, reason);

@@ -226,6 +226,7 @@ typedef struct RawPeer {
     const char *farewell;
     gsize farewell_size;
     gint connections;
+    bool slow; /* the farewell in ten pieces, 100 ms apart */
 } RawPeer;
 
 static const char raw_welcome[] =
@@ -265,9 +266,16 @@ static gboolean on_raw_peer(GThreadedSocketService *service, GSocketConnection *
                            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                            "Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: " PROTOCOL "\r\n\r\n\x81%c%s",
                            accept, (char)strlen(raw_welcome), raw_welcome);
-    if (g_atomic_int_add(&peer->connections, 1) == 0)
+    bool is_first = g_atomic_int_add(&peer->connections, 1) == 0;
+    if (is_first && !peer->slow)
         g_string_append_len(answer, peer->farewell, (gssize)peer->farewell_size);
     g_output_stream_write_all(output, answer->str, answer->len, NULL, NULL, NULL);
+    for (gsize i = 0; i < 10 && is_first && peer->slow; i++) {
+        gsize piece = (peer->farewell_size + 9) / 10;
+        gsize size = MIN(piece, peer->farewell_size - i * piece);
+        g_output_stream_write_all(output, peer->farewell + i * piece, size, NULL, NULL, NULL);
+        g_usleep(100 * 1000);
+    }
     char swallowed[4096]; /* until the other side gives up */
     while (g_input_stream_read(input, swallowed, sizeof swallowed, NULL, NULL) > 0)
         ;
@@ -302,6 +310,33 @@ static void silence_is_found_by_our_own_timer(void)
     gint64 since = g_get_monotonic_time();
     wait_heard(&scene, "lost", 1);
     g_assert_cmpint(g_get_monotonic_time() - since, >=, 300 * 1000);
+    g_assert_nonnull(strstr(scene.heard->message, "silent"));
+    close_scene(&scene);
+    raw_peer_stop(&peer);
+}
+
+/* A message that takes longer to come than silence may last, as a large one does on a slow line. */
+static void a_message_on_its_way_is_no_silence(void)
+{
+    WebsocketTimes times = FAST;
+    times.silence_ms = 500;
+    g_autofree char *text =
+        g_strdup_printf("{\"op\":\"message\",\"channel\":\"c1\",\"id\":\"7\",\"publisher\":"
+                        "\"p\",\"age\":0,\"message\":{\"a\":\"%0200d\"}}",
+                        0);
+    gsize length = strlen(text);
+    g_autoptr(GByteArray) frame = g_byte_array_new();
+    g_byte_array_append(frame, (const guint8[]){0x81, 126, (guint8)(length >> 8), (guint8)length}, 4);
+    g_byte_array_append(frame, (const guint8 *)text, (guint)length);
+    RawPeer peer;
+    Scene scene;
+    raw_peer_start(&peer, (const char *)frame->data, frame->len);
+    peer.slow = true;
+    open_scene(&scene, NULL, peer.url, &times);
+    connect_channel(&scene, "c1");
+    wait_heard(&scene, "message:c1:7", 1);
+    g_assert_cmpuint(times_heard(&scene, "lost"), ==, 0);
+    wait_heard(&scene, "lost", 1);
     g_assert_nonnull(strstr(scene.heard->message, "silent"));
     close_scene(&scene);
     raw_peer_stop(&peer);
@@ -702,6 +737,7 @@ int main(int argc, char **argv)
     TEST(a_second_channel_is_subscribed_on_the_same_connection);
     TEST(a_broken_connection_is_taken_back_and_made_again);
     TEST(silence_is_found_by_our_own_timer);
+    TEST(a_message_on_its_way_is_no_silence);
     TEST(pongs_keep_a_quiet_connection);
     TEST(a_close_with_1008_wants_new_tokens_first);
     TEST(the_platform_says_when_to_come_back);
