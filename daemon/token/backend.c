@@ -45,6 +45,7 @@ void token_info_free(TokenInfo *info)
     g_strfreev(info->free_slots);
     g_strfreev(info->key_types);
     g_ptr_array_unref(info->slots);
+    g_clear_error(&info->outdated);
     g_free(info);
 }
 

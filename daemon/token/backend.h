@@ -62,6 +62,7 @@ typedef struct TokenInfo {
     GStrv free_slots;     /* names a new key can take, at most 32, in the order to offer them */
     GStrv key_types;      /* what this token can generate, by key_type_to_string names */
     GPtrArray *slots;     /* SlotInfo, owned */
+    GError *outdated; /* or NULL: why the token could not be read now, and this is what was known before */
 } TokenInfo;
 
 TokenInfo *token_info_new(void);
@@ -102,7 +103,7 @@ typedef struct BackendClass {
     void (*free)(Backend *backend);
 
     /* Reads everything about the token. Needs no PIN; where private objects are hidden without one, what is
-     * visible is listed. Transfer full. */
+     * visible is listed. What is |outdated| is asked for again by and by. Transfer full. */
     TokenInfo *(*probe)(Backend *backend, GError **error);
 
     /* Reads the tries left first and answers PIN_BLOCKED without a try where two or fewer are left (unless

@@ -265,11 +265,37 @@ static bool list_when_stale(KmsToken *token, GError **error)
     return true;
 }
 
-/* Tables are replaced, never changed. Transfer full. */
+/* Tables are replaced, never changed. NULL: none was ever listed. Transfer full. */
 static GHashTable *known_keys(KmsToken *token)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
-    return g_hash_table_ref(token->keys);
+    return token->keys ? g_hash_table_ref(token->keys) : NULL;
+}
+
+/* It did not answer, or not so that it could be understood; that it refused something is an answer. */
+static bool was_not_told(const GError *failure)
+{
+    return g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN) ||
+           g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT) ||
+           g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED) ||
+           g_error_matches(failure, IOTHSM_ERROR, KMS_DAMAGED);
+}
+
+/* What Google says now, or |*ret_outdated| and what it said before. Transfer full. */
+static GHashTable *current_keys(KmsToken *token, GError **ret_outdated, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+    bool listed = list_when_stale(token, &failure);
+    g_autoptr(GHashTable) keys = known_keys(token);
+    if (!listed && !(keys && was_not_told(failure))) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    if (!listed)
+        g_set_error(ret_outdated, IOTHSM_ERROR, failure->code,
+                    "Key ring %s is as it was known before, since its keys can't be listed now: %s",
+                    token->serial, failure->message);
+    return g_steal_pointer(&keys);
 }
 
 static SlotInfo *slot_info_of(const KmsToken *token, const KmsKey *key, GError **error)
@@ -296,15 +322,15 @@ static TokenInfo *kms_probe(Backend *backend, GError **error)
         g_propagate_error(error, g_error_copy(token->failure));
         return NULL;
     }
-    if (!list_when_stale(token, error))
-        return NULL;
     g_autoptr(TokenInfo) info = token_info_new();
+    g_autoptr(GHashTable) keys = current_keys(token, &info->outdated, error);
+    if (!keys)
+        return NULL;
     info->serial = g_strdup(token->serial);
     info->label = g_strdup(strrchr(token->serial, ':') + 1);
     info->model = g_strdup("Google Cloud KMS");
     info->pin_state = PIN_STATE_NOT_NEEDED;
 
-    g_autoptr(GHashTable) keys = known_keys(token);
     GHashTableIter iter;
     gpointer key = NULL;
     g_hash_table_iter_init(&iter, keys);

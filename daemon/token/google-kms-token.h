@@ -2,8 +2,8 @@
 #pragma once
 
 /* A key ring as a Backend. What Google lists is read once and kept: a probe asks again only after a Reload,
- * and after Google said that a key version is not there, so that signatures cost no read quota. A public key
- * never changes and is fetched once. */
+ * and after Google said that a key version is not there, so that signatures cost no read quota. While Google
+ * can't be asked, what it said last holds. A public key never changes and is fetched once. */
 
 #include "daemon/token/backend.h"
 #include "daemon/token/google-kms-client.h"

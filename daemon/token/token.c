@@ -177,12 +177,12 @@ static gboolean on_retry(gpointer userdata)
 /* Nobody tells when another program lets go, and asking for it costs nothing. */
 static void plan_retry(Token *token)
 {
+    bool again = token->failure || token->info->outdated;
     g_clear_handle_id(&token->retry, g_source_remove);
-    token->retry_after =
-        token->failure ? CLAMP(token->retry_after * 2, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX) : 0;
+    token->retry_after = again ? CLAMP(token->retry_after * 2, RETRY_SECONDS_MIN, RETRY_SECONDS_MAX) : 0;
     if (token->held)
         token->retry_after = RETRY_SECONDS_MIN;
-    if (token->failure)
+    if (again)
         token->retry = g_timeout_add_seconds(token->retry_after, on_retry, token);
 }
 
@@ -268,8 +268,9 @@ static bool act_thread(void *data, GCancellable *cancelled, GError **error)
         act_note_refused(act);
     }
     key_provider_limit(NULL); /* the thread goes on to other jobs, and |limits| ends here */
-    if (!act->run && act->failure) {
-        g_propagate_error(error, g_error_copy(act->failure));
+    const GError *unread = act->info ? act->info->outdated : act->failure;
+    if (!act->run && unread) {
+        g_propagate_error(error, g_error_copy(unread));
         done = false;
     }
     g_atomic_int_set(&act->finished, 1);
@@ -440,6 +441,8 @@ const char *token_message(const Token *token)
         return "It takes no new work; take that back with: iothsmctl drain --undo";
     if (token->pin_note)
         return token->pin_note;
+    if (token->info->outdated)
+        return token->info->outdated->message;
     switch (token_pin_state(token)) {
     case PIN_STATE_MISSING:
         return token->probed ? "The PIN is not known; give it with: iothsmctl pin set" : "";
