@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* A renewal is the affair of whoever needs a token first. Others go on with the old one while it is good, and
- * wait where there is none; if the renewal fails, all who waited get its error, and none asks again in a
- * row. */
+ * wait where there is none. If the renewal fails, those who waited get its error and don't ask again one by
+ * one, unless it only ran out of time and they have more. */
 
 #include "daemon/token/google-credentials.h"
 #include "daemon/error.h"
@@ -27,6 +27,8 @@
 #define PAUSE_SECONDS 30
 /* How often somebody who waits for another's renewal looks whether it is still wanted. */
 #define LOOK_INTERVAL (50 * G_TIME_SPAN_MILLISECOND)
+/* A renewal with less more time than this would end as the one that failed. */
+#define MORE_TIME G_TIME_SPAN_SECOND
 /* More than a JWT with the longest names and an RSA-4096 signature, so that it is written in one place. */
 #define ASSERTION_SIZE 8192
 
@@ -41,6 +43,7 @@ struct GoogleCredentials {
     bool renewing;   /* guarded by lock, from here */
     guint renewals;  /* that ended */
     GError *failure; /* of the last one */
+    gint64 given_up; /* when that would have been, at the latest: µs of g_get_monotonic_time() */
     Secret *access;  /* or NULL */
     gint64 renew_at; /* µs of g_get_monotonic_time() */
     gint64 expires_at;
@@ -334,6 +337,7 @@ static void renew(GoogleCredentials *credentials, GoogleSession *session, const 
     g_mutex_unlock(&credentials->lock);
     Secret *access = fetch(credentials, session, &own, &seconds, &failure);
     g_mutex_lock(&credentials->lock);
+    credentials->given_up = own.deadline;
     take_over(credentials, access, began, seconds, failure);
 }
 
@@ -360,11 +364,17 @@ static bool wait_for_renewal(GoogleCredentials *credentials, const KeyLimits *li
     return true;
 }
 
-/* It says nothing about whether others would get one. */
-static bool was_given_up(const GError *failure)
+/* With the lock. What Google refused, it refuses to everybody; that it did not answer, or was busy, up to
+ * somebody's deadline says nothing about a later one. */
+static bool may_do_better(const GoogleCredentials *credentials, const KeyLimits *limits)
 {
-    return !failure || g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT) ||
-           g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED);
+    const GError *failure = credentials->failure;
+    if (g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED))
+        return true;
+    return (g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_TIMED_OUT) ||
+            g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN) ||
+            g_error_matches(failure, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED)) &&
+           limits->deadline - MORE_TIME > credentials->given_up;
 }
 
 /* With the lock. */
@@ -381,7 +391,7 @@ static bool have_access(GoogleCredentials *credentials, GoogleSession *session, 
             return false;
         if (credentials->access && (!credentials->failure || is_good(credentials)))
             return true;
-        if (credentials->failure && (mine || !was_given_up(credentials->failure))) {
+        if (credentials->failure && (mine || !may_do_better(credentials, limits))) {
             g_propagate_error(error, g_error_copy(credentials->failure));
             return false;
         }

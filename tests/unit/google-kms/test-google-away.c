@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What is known of a key ring while Google can't be asked. */
+/* What is known of a key ring while Google can't be asked, and what callers at the same time have to do with
+ * each other. */
 
 #include "tests/unit/google-kms/scene.h"
 #include <string.h>
+
+#define BUSY "'kind': 'status', 'status': 503, 'count': 0"
 
 static bool is_current(void *token)
 {
@@ -47,11 +50,36 @@ static void a_ring_that_google_refuses_to_list_is_failed(void)
     g_assert_cmpint(token_state(token), ==, TOKEN_STATE_FAILED);
 }
 
+/* The first one waits for a token as long as it may, the others wait for it. */
+static void who_has_more_time_does_not_fail_with_who_had_less(void)
+{
+    g_auto(Scene) scene = {0};
+    Slot *slot = slot_of(scene_open_with_ring(&scene, one_key), "p256:1");
+    google_cloud_tell(scene.cloud, "{'do': 'tokens', 'expire': true}");
+    google_cloud_tell(scene.cloud, RESET_COUNTS);
+    scene_fault(&scene, "token", BUSY);
+    g_auto(Job) hurried = {0};
+    Job patient[3] = {0};
+    job_start(&hurried, slot, 1500);
+    while (google_cloud_count(scene.cloud, "token") == 0)
+        g_main_context_iteration(NULL, FALSE);
+    for (guint i = 0; i < G_N_ELEMENTS(patient); i++)
+        job_start(&patient[i], slot, 30000);
+    test_wait(&hurried.ending.done, 60);
+    g_assert_nonnull(hurried.ending.error);
+    google_cloud_tell(scene.cloud, "{'do': 'clear-faults'}");
+    for (guint i = 0; i < G_N_ELEMENTS(patient); i++) {
+        job_ok(&patient[i], slot);
+        job_clear(&patient[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 #define ADD(function) g_test_add_func("/google-away/" #function, function)
     ADD(a_reload_without_google_keeps_what_was_known);
     ADD(a_ring_that_google_refuses_to_list_is_failed);
+    ADD(who_has_more_time_does_not_fail_with_who_had_less);
     return g_test_run();
 }
