@@ -30,6 +30,7 @@ typedef struct Inquiry {
     GoogleCredentials *credentials;
     bool saved;
     /* Main thread */
+    const char *adding; /* of the source's list, or NULL */
     bool reported;
 } Inquiry;
 
@@ -285,6 +286,8 @@ static void inquiry_free(void *data)
 {
     Inquiry *inquiry = data;
     report_saved(inquiry);
+    if (inquiry->adding)
+        g_ptr_array_remove(inquiry->source->adding, (char *)inquiry->adding);
     google_credentials_unref(inquiry->credentials);
     secret_unref(inquiry->json);
     g_free(inquiry->name);
@@ -367,16 +370,16 @@ void google_kms_check(Source *source, const char *key_ring, Secret *credentials,
     submit(inquiry, run_check, cancellable, error);
 }
 
-static bool check_new(const KmsSource *source, const char *key_ring, const Secret *credentials,
-                      GError **error)
+static bool check_new(const KmsSource *source, const char *serial, const Secret *credentials, GError **error)
 {
-    if (!kms_key_ring_check(key_ring, error))
-        return false;
-    g_autofree char *serial = kms_key_ring_serial(key_ring);
     if (kms_source_find(source, serial))
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
                     "Key ring %s is there already; remove it first to give it other credentials", serial);
-    else if (source->rings->len >= KMS_RINGS_MAX)
+    else if (g_ptr_array_find_with_equal_func(source->adding, serial, g_str_equal, NULL))
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOKEN_BUSY,
+                    "Key ring %s is being added at this moment; look whether it is there when that is over",
+                    serial);
+    else if (source->rings->len + source->adding->len >= KMS_RINGS_MAX)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_LIMITS_EXCEEDED,
                     "There are %d key rings already, and no more are kept; remove one first", KMS_RINGS_MAX);
     else if (credentials && !sealing_available(source->store.sealing))
@@ -394,6 +397,11 @@ void google_kms_source_add(Source *source, const char *key_ring, Secret *credent
 {
     GError *error = NULL;
     Inquiry *inquiry = inquiry_new((KmsSource *)source, key_ring, credentials, done, userdata);
-    (void)check_new(inquiry->source, key_ring, credentials, &error);
+    GPtrArray *adding = inquiry->source->adding;
+    g_autofree char *serial = kms_key_ring_check(key_ring, &error) ? kms_key_ring_serial(key_ring) : NULL;
+    if (serial && check_new(inquiry->source, serial, credentials, &error)) {
+        inquiry->adding = serial;
+        g_ptr_array_add(adding, g_steal_pointer(&serial));
+    }
     submit(inquiry, run_add, cancellable, error);
 }

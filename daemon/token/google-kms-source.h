@@ -22,8 +22,9 @@ typedef struct KmsSource {
     Worker *files;  /* the state directory, one job after the other */
     Worker *worker; /* Google */
     SourceEvents events;
-    GPtrArray *rings; /* KmsRing */
-    guint changes;    /* of |rings| that were not found by looking */
+    GPtrArray *rings;  /* KmsRing */
+    GPtrArray *adding; /* serial numbers of those that somebody is about to add */
+    guint changes;     /* of |rings| that were not found by looking */
     bool closing;
 } KmsSource;
 

@@ -227,6 +227,7 @@ static void kms_source_free(Source *base)
     worker_close_and_join(source->worker);
     worker_close_and_join(source->files);
     g_ptr_array_unref(source->rings);
+    g_ptr_array_unref(source->adding);
     google_http_free(source->http);
     g_free((char *)source->endpoints.kms);
     g_free((char *)source->endpoints.resource_manager);
@@ -250,6 +251,7 @@ Source *google_kms_source_new(Sealing *sealing, const GoogleEndpoints *endpoints
     source->files = worker_new("key-rings", 1, QUEUE_LENGTH);
     source->worker = worker_new("google-kms", THREADS, QUEUE_LENGTH);
     source->rings = g_ptr_array_new_with_free_func(ring_free);
+    source->adding = g_ptr_array_new_with_free_func(g_free);
     return &source->source;
 }
 

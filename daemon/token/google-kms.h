@@ -49,7 +49,8 @@ void google_kms_check(Source *source, const char *key_ring, Secret *credentials,
 
 /* Checks as above and only then saves and has the token appear. |done| gets the serial number. CLOUD_REFUSED
  * names what is missing and the roles that have it; SLOT_EMPTY: no key version in it can sign here; INVALID:
- * the key ring is there already; UNSUPPORTED where there is no sealing key to keep |credentials| under. */
+ * the key ring is there already; TOKEN_BUSY: somebody else is about to add it; UNSUPPORTED where there is no
+ * sealing key to keep |credentials| under. */
 void google_kms_source_add(Source *source, const char *key_ring, Secret *credentials,
                            GCancellable *cancellable, TextDoneFunc done, void *userdata);
 

@@ -74,6 +74,26 @@ static void who_has_more_time_does_not_fail_with_who_had_less(void)
     }
 }
 
+static void the_same_ring_is_added_by_one_of_two_at_once(void)
+{
+    g_auto(Scene) scene = {0};
+    scene_open(&scene, one_key);
+    g_autoptr(Secret) secret = scene_credentials(&scene, "signer");
+    g_auto(Ending) first = {0};
+    g_auto(Ending) second = {0};
+    google_kms_source_add(scene.fixture->source, RING, secret, NULL, ending_text, &first);
+    google_kms_source_add(scene.fixture->source, RING, NULL, NULL, ending_text, &second);
+    ending_fails(&second, IOTHSM_ERROR_TOKEN_BUSY);
+    ending_ok(&first);
+    g_assert_cmpuint(scene.fixture->tokens->len, ==, 1);
+    /* What is kept for the next start is what the first one gave. */
+    scene_stop(&scene);
+    google_cloud_tell(scene.cloud, RESET_COUNTS);
+    scene_start(&scene);
+    assert_slot_signs(slot_of(scene_token(&scene), "p256:1"));
+    g_assert_cmpint(google_cloud_count(scene.cloud, "metadata"), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -81,5 +101,6 @@ int main(int argc, char **argv)
     ADD(a_reload_without_google_keeps_what_was_known);
     ADD(a_ring_that_google_refuses_to_list_is_failed);
     ADD(who_has_more_time_does_not_fail_with_who_had_less);
+    ADD(the_same_ring_is_added_by_one_of_two_at_once);
     return g_test_run();
 }
