@@ -168,12 +168,16 @@ static int by_serial(gconstpointer a, gconstpointer b)
     return strcmp(token_serial(*(Token *const *)a), token_serial(*(Token *const *)b));
 }
 
-static void on_token_started(const GError *error, void *userdata)
+static void on_remote_token_started(const GError *error, void *userdata)
 {
-    Manager *self = userdata;
     if (error)
         log_event(LOG_WARNING, MESSAGE_TOKEN_FAILED, NULL, "A token can't be used: %s", error->message);
-    settle_one(self);
+}
+
+static void on_token_started(const GError *error, void *userdata)
+{
+    on_remote_token_started(error, userdata);
+    settle_one(userdata);
 }
 
 static void on_appeared(Source *source, Backend *backend, const char *serial, void *userdata)
@@ -202,8 +206,8 @@ static void on_appeared(Source *source, Backend *backend, const char *serial, vo
         self->events.token_added(token, self->events.userdata);
     emit_event(self, "token-added", LOG_FIELDS({"token", serial}, {"kind", token_kind(token)}));
     manager_emit_changed(self);
-    self->settling++;
-    token_start(token, on_token_started, self);
+    self->settling += !backend->class->remote;
+    token_start(token, backend->class->remote ? on_remote_token_started : on_token_started, self);
 }
 
 static void on_gone(Source *source, const char *serial, void *userdata)

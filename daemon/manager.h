@@ -51,7 +51,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Manager, manager_free)
 /* Before manager_start: one more place where tokens come from. Transfer full. */
 void manager_add_source(Manager *manager, Source *source);
 void manager_set_events(Manager *manager, const ManagerEvents *events);
-/* |settled| runs when the first enumeration is over: then READY=1 is true. */
+/* |settled| runs when the first enumeration is over, but for what a network may keep back: then READY=1 is
+ * true. */
 void manager_start(Manager *manager, DoneFunc settled, void *userdata);
 
 const Config *manager_config(const Manager *manager);

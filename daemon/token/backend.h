@@ -92,6 +92,7 @@ typedef struct ManagementKeyChange {
 typedef struct BackendClass {
     const char *kind; /* "softhsm2" "pkcs11" "yubikey" "google-kms" "fake" */
     guint threads;    /* how many calls may run at once; 0: as many as there are processors */
+    bool remote;      /* what it says comes over a network, which may be away: nothing waits for it */
 
     /* The name by which the token lists the slot that |spelling| means; NULL: it means none. On any thread.
      * May be NULL: its slots have one name each. */

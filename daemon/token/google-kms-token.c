@@ -422,6 +422,7 @@ Backend *kms_token_new(KmsClient *client, const GError *failure, const char *key
     static const BackendClass class = {
         .kind = "google-kms",
         .threads = KMS_REQUESTS_MAX,
+        .remote = true,
         .free = kms_free,
         .probe = kms_probe,
         .login = kms_login,

@@ -14,6 +14,7 @@
 typedef struct Stage {
     Fixture *fixture;
     GoogleCloud *cloud;
+    char *configuration;
 } Stage;
 
 /* Without a sealing key. */
@@ -23,18 +24,19 @@ static void set_up(Stage *stage, gconstpointer data)
     stage->cloud = google_cloud_start(
         directory, (const char *const[]){"--key=root=EC_SIGN_P256_SHA256", "--page-size=2", NULL});
     const char *url = google_cloud_url(stage->cloud);
-    g_autofree char *configuration =
+    stage->configuration =
         g_strdup_printf("[Platform]\nUrl=http://127.0.0.1:9\n[Tokens]\nSoftHsm=no\n[GoogleKms]\nKmsUrl=%s\n"
                         "ResourceManagerUrl=%s\nMetadataUrl=%s\n",
                         url, url, url);
     stage->fixture = fixture_new();
-    fixture_start_daemon(stage->fixture, NULL, configuration, NULL, NULL);
+    fixture_start_daemon(stage->fixture, NULL, stage->configuration, NULL, NULL);
 }
 
 static void tear_down(Stage *stage, gconstpointer data)
 {
     fixture_free(stage->fixture);
     google_cloud_free(stage->cloud);
+    g_free(stage->configuration);
 }
 
 static char *read_answer(sd_bus_message *reply, const char *type)
@@ -169,6 +171,20 @@ static void a_caller_that_leaves_is_not_waited_for(Stage *stage, gconstpointer d
     close(credentials);
 }
 
+/* Its key ring is given up for the moment after ten seconds; the service is ready before that. */
+static void a_google_that_hangs_does_not_keep_the_service_from_being_ready(Stage *stage, gconstpointer data)
+{
+    g_autofree char *path = add(stage);
+    fixture_stop_daemon(stage->fixture);
+    google_cloud_tell(stage->cloud,
+                      "{'do': 'fault', 'kind': 'slow', 'at': 'any', 'count': 0, 'milliseconds': 600000}");
+    fixture_start_daemon(stage->fixture, NULL, stage->configuration, NULL, NULL);
+    g_autofree char *state = fixture_get_string(stage->fixture, path, TOKEN_INTERFACE, "State");
+    g_assert_cmpstr(state, ==, "starting");
+    google_cloud_tell(stage->cloud, "{'do': 'clear-faults'}");
+    fixture_wait_string(stage->fixture, path, TOKEN_INTERFACE, "State", "ready", 60);
+}
+
 #define ADD(test) g_test_add("/bus-google-kms/" #test, Stage, NULL, set_up, test, tear_down)
 
 int main(int argc, char **argv)
@@ -180,5 +196,6 @@ int main(int argc, char **argv)
     ADD(a_key_ring_is_a_token);
     ADD(forgetting_a_key_ring_needs_no_right_to_destroy);
     ADD(a_caller_that_leaves_is_not_waited_for);
+    ADD(a_google_that_hangs_does_not_keep_the_service_from_being_ready);
     return g_test_run();
 }
