@@ -223,7 +223,8 @@ bool pkcs11_token_is_logged_in(Pkcs11Token *token, const Session *session, GErro
     if (!token->login_required || is_user_session(token, session->handle, NULL))
         return true;
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
-                "Token %s needs its PIN first; give it with: iothsmctl pin set", token->serial);
+                "Token %s needs its PIN first; give it with: iothsmctl pin set %s", token->serial,
+                token->serial);
     return false;
 }
 
@@ -260,14 +261,15 @@ static bool may_try(Pkcs11Token *token, bool insist, GError **error)
         return true;
     if (retries == 0)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
-                    "The PIN of token %s is blocked; unblock it with its security officer PIN",
-                    token->serial);
+                    "The PIN of token %s is blocked; unblock it with its security officer's PIN: iothsmctl "
+                    "pin unblock %s",
+                    token->serial, token->serial);
     else
         g_set_error(
             error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
             "Token %s has few PIN tries left, so the stored PIN was not tried; give the PIN yourself with: "
-            "iothsmctl pin set",
-            token->serial);
+            "iothsmctl pin set %s",
+            token->serial, token->serial);
     return false;
 }
 

@@ -98,8 +98,8 @@ bool act_present_management_key(Act *act, const TokenInfo *info)
         g_clear_error(&error);
         g_set_error(&error, IOTHSM_ERROR, IOTHSM_ERROR_MANAGEMENT_KEY_WRONG,
                     "The management key kept for token %s is not the one it has; give the right one with: "
-                    "iothsmctl management-key set",
-                    act->driver->serial);
+                    "iothsmctl management-key set %s",
+                    act->driver->serial, act->driver->serial);
     }
     if (error && !act->note)
         act->note = g_strdup(error->message);

@@ -41,8 +41,8 @@ static bool refused_before(const Act *act, const char *name, const Secret *pin, 
     g_set_error(
         error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
         "Token %s has refused this %s before; it was not tried again, so no try was lost. Where it became "
-        "the right one since, run iothsmctl pin forget first",
-        act->driver->serial, what);
+        "the right one since, run first: iothsmctl pin forget %s",
+        act->driver->serial, what, act->driver->serial);
     return true;
 }
 
@@ -118,8 +118,8 @@ static void present_stored_pin(Act *act, PinState state)
         g_set_error(
             &error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
             "Token %s says that it has its factory PIN, so the PIN kept for it was not tried; give the "
-            "right one with: iothsmctl pin set",
-            act->driver->serial);
+            "right one with: iothsmctl pin set %s",
+            act->driver->serial, act->driver->serial);
     else if (pin && check_pin(pin, "stored PIN", &error))
         (void)login(act, pin, false, &error);
     if (error && !act->note)
@@ -193,8 +193,8 @@ static bool has_factory_pin(Act *act, GError **error)
     g_set_error(
         error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
         "Token %s does not say that it still has the factory PIN, so that was not tried; give its PIN "
-        "with: iothsmctl pin set",
-        act->driver->serial);
+        "with: iothsmctl pin set %s",
+        act->driver->serial, act->driver->serial);
     return false;
 }
 

@@ -95,6 +95,7 @@ struct Token {
     guint retry;       /* timer: it is read again then */
     guint retry_after; /* seconds, of that timer */
     char *pin_note;    /* or NULL */
+    GString *advice;   /* what token_message() said last */
     GPtrArray *slots;  /* Slot, by name */
     GPtrArray *acts;   /* Act with an operation, in order of submission */
     /* token-drain.c */

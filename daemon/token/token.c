@@ -51,6 +51,7 @@ Token *token_new(Backend *backend, const char *serial, Source *source, PinStore 
     token->slots = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unlist);
     token->acts = g_ptr_array_new();
     token->drains = g_ptr_array_new();
+    token->advice = g_string_new(NULL);
     touch_follow(token);
     return token;
 }
@@ -81,6 +82,7 @@ void token_unref(Token *token)
     driver_unref(token->driver);
     g_free(token->failure);
     g_free(token->pin_note);
+    g_string_free(token->advice, TRUE);
     g_free(token);
 }
 
@@ -429,6 +431,13 @@ const char *token_state_to_string(TokenState state)
     return names[state];
 }
 
+/* A sentence that ends with a command about this token, to be pasted. */
+static const char *advise(const Token *token, const char *sentence, const char *verb)
+{
+    g_string_printf(token->advice, "%s: iothsmctl %s %s", sentence, verb, token->driver->serial);
+    return token->advice->str;
+}
+
 const char *token_message(const Token *token)
 {
     if (token->gone)
@@ -438,25 +447,24 @@ const char *token_message(const Token *token)
     if (token->touch_shown)
         return token->touch_message;
     if (token_is_draining(token))
-        return "It takes no new work; take that back with: iothsmctl drain --undo";
+        return advise(token, "It takes no new work; take that back with", "drain --undo");
     if (token->pin_note)
         return token->pin_note;
     if (token->info->outdated)
         return token->info->outdated->message;
     switch (token_pin_state(token)) {
     case PIN_STATE_MISSING:
-        return token->probed ? "The PIN is not known; give it with: iothsmctl pin set" : "";
+        return token->probed ? advise(token, "The PIN is not known; give it with", "pin set") : "";
     case PIN_STATE_FACTORY:
         return backend_is_piv(token->driver->backend)
-                   ? "The token has its factory PIN; change it with: iothsmctl pin change, or use it as it "
-                     "is "
-                     "with: iothsmctl pin set --factory"
-                   : "The token wants its first PIN changed before it is used; do that with: iothsmctl pin "
-                     "change";
+                   ? advise(token, "The token has its factory PIN, which everybody knows; change it with",
+                            "pin change")
+                   : advise(token, "The token wants its first PIN changed before it is used; do that with",
+                            "pin change");
     case PIN_STATE_WRONG:
-        return "The token refused the PIN; give the right one with: iothsmctl pin set";
+        return advise(token, "The token refused the PIN; give the right one with", "pin set");
     case PIN_STATE_BLOCKED:
-        return "The PIN is blocked; unblock it with: iothsmctl pin unblock";
+        return advise(token, "The PIN is blocked; unblock it with", "pin unblock");
     default:
         return "";
     }

@@ -58,7 +58,8 @@ const char *token_model(const Token *token);
 const char *token_firmware(const Token *token);
 TokenState token_state(const Token *token);
 const char *token_state_to_string(TokenState state);
-const char *token_message(const Token *token);    /* "" or a sentence: why it is not ready, what to do */
+/* "" or a sentence: why it is not ready, what to do. Until the next call. */
+const char *token_message(const Token *token);
 const char *token_operation(const Token *token);  /* "" or what runs: "generating rsa4096 in slot 01" */
 gint64 token_operation_since(const Token *token); /* µs since the epoch: asked for then; 0: nothing runs */
 const char *token_touch_slot(const Token *token); /* "" or the slot whose key waits for a finger */

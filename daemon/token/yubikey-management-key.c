@@ -265,8 +265,8 @@ static bool set_untouched(const YubiKey *yubikey, GError **error)
 {
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOUCH_TIMEOUT,
                 "%s was not touched in time for its management key, or has another one now; touch it when it "
-                "blinks, or give the key with: iothsmctl management-key set",
-                card_name(yubikey->card));
+                "blinks, or give the key with: iothsmctl management-key set %u",
+                card_name(yubikey->card), card_serial(yubikey->card));
     return false;
 }
 
@@ -299,8 +299,8 @@ bool yubikey_manage(YubiKey *yubikey, GError **error)
     if (!proved)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_MANAGEMENT_KEY_REQUIRED,
                     "%s has a management key of its own, which is not known here; give it with: iothsmctl "
-                    "management-key set",
-                    card_name(yubikey->card));
+                    "management-key set %u",
+                    card_name(yubikey->card), card_serial(yubikey->card));
     return proved;
 }
 

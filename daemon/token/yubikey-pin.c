@@ -100,12 +100,13 @@ static bool may_try(YubiKey *yubikey, bool insist, GError **error)
         return true;
     if (tries == 0)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
-                    "The PIN of %s is blocked; unblock it with its PUK: iothsmctl pin unblock", name);
+                    "The PIN of %s is blocked; unblock it with its PUK: iothsmctl pin unblock %u", name,
+                    card_serial(yubikey->card));
     else
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_BLOCKED,
                     "%s has only %d PIN tries left, so its PIN was not presented; give it yourself with: "
-                    "iothsmctl pin set",
-                    name, tries);
+                    "iothsmctl pin set %u",
+                    name, tries, card_serial(yubikey->card));
     return false;
 }
 
@@ -140,7 +141,8 @@ bool yubikey_present_pin(YubiKey *yubikey, GError **error)
     guint16 status;
     if (!yubikey->pin) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
-                    "%s needs its PIN first; give it with: iothsmctl pin set", card_name(yubikey->card));
+                    "%s needs its PIN first; give it with: iothsmctl pin set %u", card_name(yubikey->card),
+                    card_serial(yubikey->card));
         return false;
     }
     if (!may_try(yubikey, false, &failure)) {

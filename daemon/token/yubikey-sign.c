@@ -72,8 +72,8 @@ static bool explain_refusal(Signing *signing, guint16 status, GError **error)
         card_set_refusal(card, error, status, "sign with the key in slot %s", key->slot->name);
     else if (lacks_pin || key->touch_policy == PIV_TOUCH_NEVER)
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
-                    "%s wants its PIN for the key in slot %s; give it with: iothsmctl pin set",
-                    card_name(card), key->slot->name);
+                    "%s wants its PIN for the key in slot %s; give it with: iothsmctl pin set %u",
+                    card_name(card), key->slot->name, card_serial(card));
     else
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_TOUCH_TIMEOUT,
                     "Nobody touched %s in time for the key in slot %s; touch it when it blinks",
@@ -266,7 +266,8 @@ EVP_PKEY *yubikey_open_key(Backend *backend, const char *name, GError **error)
         return NULL;
     if (!yubikey->pin && key->pin_policy > PIV_PIN_NEVER) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_REQUIRED,
-                    "%s needs its PIN first; give it with: iothsmctl pin set", card_name(yubikey->card));
+                    "%s needs its PIN first; give it with: iothsmctl pin set %u", card_name(yubikey->card),
+                    card_serial(yubikey->card));
         return NULL;
     }
     EVP_PKEY_up_ref(key->opened);

@@ -468,7 +468,7 @@ static void test_drain(void)
     g_assert_nonnull(strstr(drained->out, "F1 (Box) is drained"));
     g_autoptr(Run) status = run_iothsmctl("status", NULL);
     g_assert_nonnull(strstr(status->out, "draining"));
-    g_assert_nonnull(strstr(status->out, "iothsmctl drain --undo"));
+    g_assert_nonnull(strstr(status->out, "iothsmctl drain --undo F1"));
     g_autoptr(Run) again = run_iothsmctl("drain F1 -j", NULL);
     assert_run(again, 0);
     g_autoptr(Run) undone = run_iothsmctl("drain --undo F1", NULL);

@@ -204,6 +204,7 @@ static void test_a_kept_pin_is_not_tried_on_a_token_that_was_reset(void)
     Token *token = fixture_token(reset, "F1");
     g_assert_cmpuint(fake_source_pins_presented(reset->source, "F1"), ==, 0);
     g_assert_nonnull(strstr(token_message(token), "factory PIN"));
+    g_assert_true(g_str_has_suffix(token_message(token), "iothsmctl pin set F1"));
 }
 
 /* --- the management key ------------------------------------------------------------------------------ */
