@@ -97,7 +97,7 @@ static bool ask_credentials(GError **error)
 {
     if (credentials_file)
         return true;
-    credentials_file = prompt_line(
+    credentials_file = prompt_file(
         "Key file of the service account (empty: the account of the machine, in Google Cloud)", NULL);
     if (credentials_file)
         return true;

@@ -68,9 +68,19 @@ char *prompt_line(const char *question, const char *fallback)
     return g_strdup(fallback);
 }
 
-char *prompt_line_or_pem(const char *question)
+char *prompt_file(const char *question, const char *fallback)
 {
-    char *line = prompt_line(question, NULL);
+    char *line = prompt_line(question, fallback);
+    if (!line || !g_str_has_prefix(line, "~/"))
+        return line;
+    char *file = g_build_filename(g_get_home_dir(), line + 2, NULL);
+    g_free(line);
+    return file;
+}
+
+char *prompt_file_or_pem(const char *question)
+{
+    char *line = prompt_file(question, NULL);
     if (!line || !g_str_has_prefix(line, "-----BEGIN "))
         return line;
     g_autoptr(GString) pem = g_string_new(line);

@@ -11,8 +11,11 @@
  * input ended. Transfer full. */
 char *prompt_line(const char *question, const char *fallback);
 
-/* As prompt_line; an answer that begins a PEM block goes on to its end. */
-char *prompt_line_or_pem(const char *question);
+/* The same for the name of a file, in which "~/" is the home directory. */
+char *prompt_file(const char *question, const char *fallback);
+
+/* As prompt_file; an answer that begins a PEM block goes on to its end. */
+char *prompt_file_or_pem(const char *question);
 
 bool prompt_yes_no(const char *question, bool fallback);
 

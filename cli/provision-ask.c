@@ -4,10 +4,16 @@
 
 #include "cli/prompt.h"
 #include "cli/provision.h"
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* More free slots than this only make a long list; any other can be given with --slot. */
 #define FREE_SLOTS_SHOWN 4
+
+/* What an empty answer means, where the token has it: good for many years on every token, and fast. */
+#define USUAL_KEY_TYPE "p384"
 
 void plan_clear(Plan *plan)
 {
@@ -134,6 +140,11 @@ bool plan_ask_slot(Plan *plan, GError **error)
     return true;
 }
 
+static gboolean by_name(gconstpointer name, gconstpointer wanted)
+{
+    return g_strcmp0(name, wanted) == 0; /* the last one is NULL */
+}
+
 static bool ask_key_type(Plan *plan, GError **error)
 {
     JsonArray *types = property_array(plan->token->properties, "keyTypes");
@@ -147,11 +158,29 @@ static bool ask_key_type(Plan *plan, GError **error)
                     property_text(plan->token->properties, "serial"));
         return false;
     }
-    int choice = prompt_choice("What kind of key?", (const char *const *)names->pdata, 0);
+    guint usual = 0;
+    if (!g_ptr_array_find_with_equal_func(names, USUAL_KEY_TYPE, by_name, &usual))
+        usual = 0;
+    int choice = prompt_choice("What kind of key?", (const char *const *)names->pdata, (int)usual);
     if (choice < 0)
         return given_up(error);
     plan->key_type = g_strdup(g_ptr_array_index(names, (guint)choice));
     return true;
+}
+
+/* A mistyped name is no reason to begin again; it is not read here, since it is a secret. */
+static bool ask_key_file(Plan *plan, GError **error)
+{
+    for (;;) {
+        g_autofree char *file = prompt_file("File with the private key (PEM)", NULL);
+        if (!file || !*file)
+            return given_up(error);
+        if (g_access(file, R_OK) == 0) {
+            plan->key_file = g_steal_pointer(&file);
+            return true;
+        }
+        prompt_say("Opening %s failed: %s", file, g_strerror(errno));
+    }
 }
 
 bool plan_ask_key(Plan *plan, GError **error)
@@ -176,8 +205,7 @@ bool plan_ask_key(Plan *plan, GError **error)
     plan->key = choice == 0 ? KEY_PLAN_GENERATE : KEY_PLAN_IMPORT;
     if (choice == 0)
         return ask_key_type(plan, error);
-    plan->key_file = prompt_line("File with the private key (PEM)", NULL);
-    return plan->key_file && *plan->key_file ? true : given_up(error);
+    return ask_key_file(plan, error);
 }
 
 static bool ask_touch_policy(KeyChoice *choice, GError **error)
@@ -237,6 +265,22 @@ bool plan_ask_certificate(Plan *plan, GError **error)
     return true;
 }
 
+/* NULL, and said why, where there is no PEM text in it. Transfer full. */
+static char *pem_of_answer(const char *answer)
+{
+    g_autoptr(GError) failure = NULL;
+    if (g_str_has_prefix(answer, "-----BEGIN "))
+        return g_strdup(answer);
+    g_autofree char *text = act_read_file(answer, &failure);
+    if (text && strstr(text, "-----BEGIN "))
+        return g_steal_pointer(&text);
+    if (text)
+        prompt_say("%s holds no certificate in PEM form, from -----BEGIN to END-----", answer);
+    else
+        prompt_say("%s", failure->message);
+    return NULL;
+}
+
 bool plan_ask_pem(Plan *plan, GError **error)
 {
     bool import = plan->certificate == CERTIFICATE_PLAN_IMPORT;
@@ -246,22 +290,21 @@ bool plan_ask_pem(Plan *plan, GError **error)
         cli_set_usage_error(error, "--template=FILE is needed: the provisioning certificate of the platform");
         return false;
     }
-    g_autofree char *answer = prompt_line_or_pem(
-        import ? "The certificate: its file, or paste it here"
-               : "The provisioning certificate from the platform: its file, or paste it here");
-    if (!answer || !*answer)
-        return given_up(error);
-    if (g_str_has_prefix(answer, "-----BEGIN "))
-        plan->pem = g_steal_pointer(&answer);
-    else
-        plan->pem = act_read_file(answer, error);
-    return plan->pem != NULL;
+    while (!plan->pem) {
+        g_autofree char *answer = prompt_file_or_pem(
+            import ? "The certificate: its file, or paste it here"
+                   : "The provisioning certificate from the platform: its file, or paste it here");
+        if (!answer || !*answer)
+            return given_up(error);
+        plan->pem = pem_of_answer(answer);
+    }
+    return true;
 }
 
 bool plan_ask_output(Plan *plan, GError **error)
 {
     if (!plan->guided || plan->output_file || plan->certificate != CERTIFICATE_PLAN_REQUEST)
         return true;
-    plan->output_file = prompt_line("File to write the request to (-: show it here)", "-");
+    plan->output_file = prompt_file("File to write the request to (-: show it here)", "-");
     return plan->output_file ? true : given_up(error);
 }

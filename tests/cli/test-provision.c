@@ -151,8 +151,9 @@ static void test_several_tokens(void)
 static void test_guided(void)
 {
     g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,pin=123456", "serial=F2,label=Two");
-    g_autofree char *template_file = write_template(fixture);
-    Terminal *terminal = terminal_new(100, NULL, "provision", NULL);
+    g_autofree char *template_file = write_template(fixture); /* template.pem in that folder */
+    const char *const environment[] = {"HOME", fixture_directory(fixture), NULL};
+    Terminal *terminal = terminal_new(100, environment, "provision", NULL);
     terminal_expect(terminal, "Which token");
     terminal_type(terminal, "1\n");
     terminal_expect(terminal, "Which slot?");
@@ -162,12 +163,19 @@ static void test_guided(void)
     terminal_expect(terminal, "What kind of key?");
     terminal_type(terminal, "nonsense\n");
     terminal_expect(terminal, "Please answer with a number");
-    terminal_type(terminal, "p256\n");
+    terminal_type(terminal, "\n");
     terminal_expect(terminal, "The certificate");
     terminal_type(terminal, "1\n");
+    /* A mistyped name is asked for again. */
     terminal_expect(terminal, "provisioning certificate");
-    terminal_type(terminal, template_file);
-    terminal_type(terminal, "\n");
+    terminal_type(terminal, "/nonexistent/file\n");
+    terminal_expect(terminal, "Opening /nonexistent/file failed");
+    terminal_expect(terminal, "provisioning certificate");
+    terminal_type(terminal, "/etc/passwd\n");
+    terminal_expect(terminal, "holds no certificate");
+    terminal_expect(terminal, "provisioning certificate");
+    terminal_type(terminal, "~/template.pem\n");
+    terminal_expect(terminal, "A new p384 key");
     terminal_expect(terminal, "Provisioned CA");
     terminal_expect(terminal, "Go on? (Y/n)");
     terminal_type(terminal, "\n");
