@@ -12,7 +12,9 @@ static void add_authority(Table *table, JsonObject *authority, const char *known
     g_autofree char *n_signed =
         g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "signatures"));
     g_autofree char *n_denied = g_strdup_printf("%" G_GINT64_FORMAT, property_number(authority, "denied"));
-    g_autofree char *next = output_time(property_number(authority, "nextAttempt") / G_USEC_PER_SEC);
+    gint64 attempt = property_number(authority, "nextAttempt");
+    g_autofree char *next =
+        attempt > 0 ? output_distance((attempt - g_get_real_time()) / G_USEC_PER_SEC) : g_strdup("");
     table_row(table,
               (const char *const[]){
                   property_text(authority, "thumbprint"),

@@ -265,7 +265,7 @@ char *output_date(gint64 seconds)
     return time ? g_date_time_format(time, "%Y-%m-%d") : g_strdup("");
 }
 
-static char *distance(gint64 seconds)
+char *output_distance(gint64 seconds)
 {
     static const struct {
         gint64 seconds;
@@ -296,6 +296,6 @@ char *output_time(gint64 seconds)
     if (!time)
         return g_strdup("");
     g_autofree char *text = g_date_time_format(time, "%Y-%m-%d %H:%M:%S UTC");
-    g_autofree char *away = distance(seconds - g_get_real_time() / G_USEC_PER_SEC);
+    g_autofree char *away = output_distance(seconds - g_get_real_time() / G_USEC_PER_SEC);
     return g_strdup_printf("%s (%s)", text, away);
 }

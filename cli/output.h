@@ -64,4 +64,6 @@ char *output_printable(const char *text);
 
 /* Transfer full: "2035-11-18 14:22:33 UTC (in 9 years)", |seconds| since the epoch; "" for 0. */
 char *output_time(gint64 seconds);
+/* Transfer full: "in 9 years", "3 minutes ago", |seconds| from now. */
+char *output_distance(gint64 seconds);
 char *output_date(gint64 seconds);

@@ -128,10 +128,16 @@ static void warn_about_authorities(Output *output, const Inventory *inventory, g
     for (guint i = 0; i < n; i++) {
         JsonObject *authority = json_array_get_object_element(inventory->authorities, i);
         const char *message = property_text(authority, "linkMessage");
+        const char *state = property_text(authority, "linkState");
+        const char *subject = property_text(authority, "subject");
+        if (g_str_equal(state, "unregistered"))
+            warn(output, count,
+                 "%s: the platform says \"%s\"; finish the import of its certificate there, then: "
+                 "iothsmctl reload",
+                 subject, message);
         /* What stops all of them is said once, above. */
-        if (!g_str_equal(property_text(authority, "linkState"), "connected") && *message &&
-            !g_str_equal(message, known))
-            warn(output, count, "%s: %s", property_text(authority, "subject"), message);
+        else if (!g_str_equal(state, "connected") && *message && !g_str_equal(message, known))
+            warn(output, count, "%s: %s", subject, message);
     }
 }
 

@@ -104,7 +104,7 @@ static bool use_route(Channel *self, BootstrapKeys *keys, GError **error)
 static void use_keys(Channel *self, BootstrapKeys *keys)
 {
     g_autoptr(GError) error = NULL;
-    enter(self, CHANNEL_SUBSCRIBING, AUTHORITY_NOT_CONNECTED, "Connecting", 0);
+    enter(self, CHANNEL_SUBSCRIBING, AUTHORITY_NOT_CONNECTED, "", 0);
     if (!use_route(self, keys, &error))
         wait_ms(self, backoff_next(&self->slow), AUTHORITY_NOT_CONNECTED, error->message);
 }
@@ -428,7 +428,7 @@ Channel *channel_new(LinkContext *context, Authority *authority, const RouteHub 
     self->cancellable = g_cancellable_new();
     self->fast = FAST;
     self->slow = SLOW;
-    self->message = g_strdup("Connecting");
+    self->message = g_strdup("");
     self->window = since_window_new();
     self->state = CHANNEL_DUE;
     self->route = route_new(context->route_times, hub, &route_events, self);

@@ -130,6 +130,9 @@ static void test_bootstrap(gconstpointer data)
     fixture_wait_string(scene_fixture(scene), authority, AUTHORITY_INTERFACE, "LinkState", failure->state,
                         20);
     fixture_wait(scene_fixture(scene), has_failed, (void *)failure->message, 20);
+    g_autofree char *status = scene_control("status", NULL);
+    g_assert_true(g_str_equal(failure->state, "unregistered") ==
+                  (strstr(status, "finish the import of its certificate there") != NULL));
     misbehave(scene, "--clear");
     g_autofree char *reloaded = scene_control("reload", NULL);
     scene_wait_connected(scene, CA);
