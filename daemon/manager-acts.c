@@ -63,11 +63,11 @@ static void on_reload_step(const GError *error, void *userdata)
         reload_end(reload);
 }
 
-/* Modules are loaded once: a change there needs a restart, and says so. */
+/* Modules are loaded once: a change there needs a restart, and says so. SoftHSM2 may come later. */
 static void warn_about_restart(const Config *before, const Config *after)
 {
     if (before->yubikey != after->yubikey || before->softhsm != after->softhsm ||
-        g_strcmp0(before->softhsm_module, after->softhsm_module) != 0 ||
+        (before->softhsm_module && g_strcmp0(before->softhsm_module, after->softhsm_module) != 0) ||
         !g_strv_equal((const char *const *)before->pkcs11_modules,
                       (const char *const *)after->pkcs11_modules) ||
         g_strcmp0(before->google_kms_url, after->google_kms_url) != 0 ||
@@ -103,6 +103,8 @@ static void on_reload_read(const GError *error, void *userdata)
         g_autoptr(Config) before = self->config;
         warn_about_restart(before, reload->config);
         self->config = g_steal_pointer(&reload->config);
+        if (!self->softhsm && before->softhsm && self->config->softhsm && self->config->softhsm_module)
+            manager_begin_softhsm(self);
         link_reload(self->link, self->config, g_steal_pointer(&reload->files));
         manager_emit_changed(self);
     }
@@ -128,8 +130,7 @@ void manager_reload(Manager *self, DoneFunc done, void *userdata)
         on_reload_step(error, reload);
 }
 
-/* A new token's PIN is known already: it is used at once and kept in memory. Whoever wants it kept on disk
- * says so with token_set_pin. */
+/* A new token's PIN is known already: it is used at once, and kept on disk where it can be sealed. */
 typedef struct Creation {
     Manager *manager;
     Secret *pin;
@@ -157,7 +158,8 @@ static void on_created(const char *serial, const GError *error, void *userdata)
     Token *token = error ? NULL : manager_find_token(creation->manager, serial);
     creation->serial = g_strdup(serial);
     if (token)
-        token_set_pin(token, creation->pin, false, NULL, on_created_logged_in, creation);
+        token_set_pin(token, creation->pin, manager_can_persist_pins(creation->manager), NULL,
+                      on_created_logged_in, creation);
     else
         creation_finish(creation, error);
 }
@@ -174,8 +176,8 @@ void manager_create_softhsm_token(Manager *self, const char *label, Secret *so_p
     g_autoptr(GError) error = g_error_new_literal(
         IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
         manager_config(self)->softhsm
-            ? "SoftHSM2 is not installed here; install it (Debian: apt install softhsm2) and "
-              "restart the service"
+            ? "SoftHSM2 is not installed here; install it (Debian: apt install softhsm2), then run: "
+              "iothsmctl reload"
             : "SoftHSM2 is switched off by [Tokens] SoftHsm=no");
     done(NULL, error, userdata);
 }

@@ -41,5 +41,7 @@ struct Manager {
 
 /* Transfer none, or NULL. */
 Token *manager_find_token(const Manager *self, const char *serial);
+/* SoftHSM2, which the configuration in force has found and that of the start had not. */
+void manager_begin_softhsm(Manager *self);
 /* Tells the bus and systemd that a property of the manager may have changed. */
 void manager_emit_changed(Manager *self);

@@ -338,6 +338,12 @@ static bool open_state(Manager *self, const ManagerOptions *options, GError **er
            (self->journal = journal_open(journal, config->replay_window, error));
 }
 
+static void add_softhsm(Manager *self)
+{
+    self->softhsm = pkcs11_source_new(manager_config(self)->softhsm_module, true);
+    manager_add_source(self, self->softhsm);
+}
+
 static void add_configured_sources(Manager *self)
 {
     const Config *config = manager_config(self);
@@ -345,10 +351,8 @@ static void add_configured_sources(Manager *self)
         self->yubikeys = yubikey_source_new();
         manager_add_source(self, self->yubikeys);
     }
-    if (config->softhsm && config->softhsm_module) {
-        self->softhsm = pkcs11_source_new(config->softhsm_module, true);
-        manager_add_source(self, self->softhsm);
-    }
+    if (config->softhsm && config->softhsm_module)
+        add_softhsm(self);
     const GoogleEndpoints google = {.kms = config->google_kms_url,
                                     .resource_manager = config->google_resource_manager_url,
                                     .metadata = config->google_metadata_url};
@@ -434,18 +438,27 @@ void manager_set_events(Manager *self, const ManagerEvents *events)
     self->events = *events;
 }
 
+static void start_source(Manager *self, Source *source)
+{
+    const SourceEvents events = {
+        .appeared = on_appeared, .gone = on_gone, .trouble = on_trouble, .userdata = self};
+    source->class->start(source, &events, on_source_started, self);
+}
+
+void manager_begin_softhsm(Manager *self)
+{
+    add_softhsm(self);
+    self->settling++;
+    start_source(self, self->softhsm);
+}
+
 void manager_start(Manager *self, DoneFunc settled, void *userdata)
 {
-    static const SourceEvents template = {.appeared = on_appeared, .gone = on_gone, .trouble = on_trouble};
-    SourceEvents events = template;
-    events.userdata = self;
     self->settled = settled;
     self->settled_userdata = userdata;
     self->settling = self->sources->len;
-    for (guint i = 0; i < self->sources->len; i++) {
-        Source *source = g_ptr_array_index(self->sources, i);
-        source->class->start(source, &events, on_source_started, self);
-    }
+    for (guint i = 0; i < self->sources->len; i++)
+        start_source(self, g_ptr_array_index(self->sources, i));
     if (self->yubikeys)
         listen_to_udev(self);
     if (self->sources->len == 0) {

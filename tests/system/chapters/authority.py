@@ -5,12 +5,24 @@ import os
 from machine import (PIN, SO_PIN, connected, ctl, describe, platform, run, start_platform, test, token, wait_for, write)
 
 
-@test("root makes a token and gives its PIN, without polkit being asked")
+@test("SoftHSM2 that is installed while the service runs can be used after a reload")
 def _():
-    run("systemctl", "mask", "--runtime", "--now", "polkit")
     write("/root/pin", PIN, 0o600)
     write("/root/so-pin", SO_PIN, 0o600)
+    run("mv", "/usr/lib/softhsm", "/usr/lib/softhsm.away")
+    run("systemctl", "restart", "iothsmd")
+    early = ctl("softhsm", "create", "Sample", "--so-pin-file=/root/so-pin", "--pin-file=/root/pin", expect=1).err
+    assert "apt install softhsm2" in early and "iothsmctl reload" in early, early
+    run("mv", "/usr/lib/softhsm.away", "/usr/lib/softhsm")
+    ctl("reload")
+
+
+@test("root makes a token, whose PIN is kept, and gives its PIN, without polkit being asked")
+def _():
+    run("systemctl", "mask", "--runtime", "--now", "polkit")
     ctl("softhsm", "create", "Sample", "--so-pin-file=/root/so-pin", "--pin-file=/root/pin")
+    assert os.path.exists(f"/var/lib/iothsm/pins/{token()['serial']}.sealed")
+    ctl("pin", "forget", "Sample")
     ctl("pin", "set", "Sample", "--pin-file=/root/pin", "--persist")
     assert token()["pinState"] == "set"
     run("systemctl", "unmask", "--runtime", "polkit")
