@@ -302,13 +302,22 @@ bool act_confirm(Client *client, bool yes, const char *question, GError **error)
     return false;
 }
 
-bool act_check_kind(const InventoryToken *token, const char *kind, const char *other, GError **error)
+bool act_check_kind(const InventoryToken *token, const char *kind, GError **error)
 {
     const char *own = property_text(token->properties, "kind");
+    const char *serial = property_text(token->properties, "serial");
     if (g_str_equal(own, kind))
         return true;
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-                "Token %s is a %s token, not one of kind %s; 'iothsmctl %s' is for others",
-                property_text(token->properties, "serial"), own, kind, other);
+    const char *verb = g_str_equal(own, "softhsm2")     ? "softhsm delete"
+                       : g_str_equal(own, "google-kms") ? "kms remove"
+                                                        : NULL;
+    if (verb)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+                    "Token %s is of kind %s; what removes it is: iothsmctl %s %s", serial, own, verb, serial);
+    else
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+                    "Token %s is of kind %s, which goes when it is unplugged; to destroy a key on it: "
+                    "iothsmctl clear %s/SLOT",
+                    serial, own, serial);
     return false;
 }

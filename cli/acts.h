@@ -86,5 +86,5 @@ void act_report_key(Cli *cli, const char *path, const char *what);
  * error when it may not, or when nobody can be asked. */
 bool act_confirm(Client *client, bool yes, const char *question, GError **error);
 
-/* Whether |token| is of |kind|. UNSUPPORTED where it isn't, with |other|: the verb for the other kind. */
-bool act_check_kind(const InventoryToken *token, const char *kind, const char *other, GError **error);
+/* Whether |token| is of |kind|. UNSUPPORTED where it isn't, with what removes one of its own kind. */
+bool act_check_kind(const InventoryToken *token, const char *kind, GError **error);

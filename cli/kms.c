@@ -163,7 +163,7 @@ static bool run_remove(Cli *cli, char **arguments, GError **error)
 {
     g_autoptr(Inventory) inventory = inventory_read(cli->client, error);
     InventoryToken *token = inventory ? inventory_find_token(inventory, arguments[0], error) : NULL;
-    if (!token || !act_check_kind(token, "google-kms", "softhsm delete", error))
+    if (!token || !act_check_kind(token, "google-kms", error))
         return false;
     const char *serial = property_text(token->properties, "serial");
     g_autofree char *question =

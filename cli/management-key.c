@@ -162,7 +162,7 @@ static bool run_change(Cli *cli, char **arguments, GError **error)
     change.current = present_key(cli->client, token, &failure);
     if (!failure)
         change.replacement =
-            ask_for(cli->client, &new_key, "New management key", "new-key", token, true, &failure);
+            ask_for(cli->client, &new_key, "new management key", "new-key", token, true, &failure);
     if (failure) {
         g_propagate_error(error, g_steal_pointer(&failure));
         if (change.current >= 0)

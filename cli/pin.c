@@ -104,7 +104,7 @@ static bool exchange(Cli *cli, const InventoryToken *token, const SecretSource *
     int old_fd = ask_for(cli->client, old, old_what, old_option, token, false, error);
     if (old_fd < 0)
         return false;
-    int new_fd = ask_for(cli->client, &new_pin, "New PIN", "new-pin", token, true, error);
+    int new_fd = ask_for(cli->client, &new_pin, "new PIN", "new-pin", token, true, error);
     g_autoptr(sd_bus_message) reply =
         new_fd < 0 ? NULL
                    : client_invoke(cli->client, token->path, BUS_TOKEN, method, error, "hh", old_fd, new_fd);

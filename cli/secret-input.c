@@ -159,6 +159,7 @@ static bool ask(int terminal_fd, const char *prompt, Buffer *buffer)
 {
     QuietTerminal terminal = {.fd = terminal_fd};
     g_autofree char *printable = output_printable(prompt);
+    *printable = g_ascii_toupper(*printable);
     bool ok = quiet_begin(&terminal);
     if (ok) {
         write_text(terminal_fd, printable);

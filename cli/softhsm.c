@@ -66,7 +66,7 @@ static bool run_delete(Cli *cli, char **arguments, GError **error)
 {
     g_autoptr(Inventory) inventory = inventory_read(cli->client, error);
     InventoryToken *token = inventory ? inventory_find_token(inventory, arguments[0], error) : NULL;
-    if (!token || !act_check_kind(token, "softhsm2", "kms remove", error))
+    if (!token || !act_check_kind(token, "softhsm2", error))
         return false;
     g_autofree char *title = inventory_token_title(token);
     g_autofree char *question = g_strdup_printf("Delete token %s with everything in its %u slots for ever?",

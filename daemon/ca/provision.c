@@ -149,8 +149,8 @@ static bool check_free(const Slot *slot, const ProvisionOptions *options, GError
         return true;
     g_set_error(
         error, IOTHSM_ERROR, IOTHSM_ERROR_SLOT_OCCUPIED,
-        "Slot %s has a certificate that is in use; clear the slot, choose another one, or ask for the "
-        "certificate to be replaced",
+        "Slot %s has a certificate that is in use; with the option replace (--replace) a new one takes its "
+        "place",
         slot_name(slot));
     return false;
 }
