@@ -9,8 +9,7 @@ import re
 import sys
 
 TAP = re.compile(r"^(not )?ok\b[ \d-]*(.*)$")
-# What a bench wants people to see: "# rsa2048: daemon 5.67 ms of CPU …".
-FIGURES = re.compile(r"^# ((?:p|rsa)\d+: .*)$")
+FIGURE = re.compile(r"^# figure: (.*)$")  # test_figure() of tests/support
 totals = {}
 failures, skips, figures = [], [], []
 
@@ -70,14 +69,14 @@ for path in sys.argv[1:]:
             for i, number in enumerate(count(test)):
                 suite[i] += number
             suite[3] += test["duration"]
-            figures += [m.group(1) for m in map(FIGURES.match, test.get("stdout", "").splitlines()) if m]
+            figures += [m.group(1) for m in map(FIGURE.match, test.get("stdout", "").splitlines()) if m]
 
 for line in failures:
     print("FAILED ", line)
 for line in skips:
     print("skipped", line)
 for line in figures:
-    print("figures", line)
+    print("figure ", line)
 for suite, (passed, failed, skipped, seconds) in sorted(totals.items()):
     print(f"{suite:10} {passed:5} passed {failed:3} failed {skipped:3} skipped  {seconds:6.1f} s")
 passed, failed, skipped = (sum(row[i] for row in totals.values()) for i in range(3))

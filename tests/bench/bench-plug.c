@@ -108,7 +108,7 @@ static void bench(gconstpointer type)
     tear_down(&desk);
     double reader = median(times.reader), connected = median(times.connected),
            signature = median(times.signature);
-    g_test_message(
+    test_figure(
         "%s: YubiKey plugged in: PC/SC has it after %.0f ms, its CA is connected %.0f ms later (at most "
         "%.0f), the first certificate is there %.0f ms after the plug",
         (const char *)type, reader, connected, times.connected[ROUNDS - 1], signature);

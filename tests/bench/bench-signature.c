@@ -157,14 +157,12 @@ static Load measure_load(Scene *scene, const char *type, const char *concurrency
 static void report(const char *type, const Floor *floor, const Load loads[3])
 {
     double least = floor->token + floor->channel;
-    g_test_message("%s: floor %.2f ms of CPU (token %.2f, channel key %.2f)", type, least, floor->token,
-                   floor->channel);
-    g_test_message(
-        "%s: daemon %.2f ms of CPU for one certificate, %.1f times the floor (%.1f at 16 at a time)", type,
-        loads[1].cpu, loads[1].cpu / least, loads[2].cpu / least);
-    g_test_message(
-        "%s: %.1f ms from solicitation to answer, one at a time; %.0f a second with 8, %.0f with 16", type,
-        loads[0].p50, loads[1].throughput, loads[2].throughput);
+    test_figure("%s: floor %.2f ms of CPU (token %.2f, channel key %.2f)", type, least, floor->token,
+                floor->channel);
+    test_figure("%s: daemon %.2f ms of CPU for one certificate, %.1f times the floor (%.1f at 16 at a time)",
+                type, loads[1].cpu, loads[1].cpu / least, loads[2].cpu / least);
+    test_figure("%s: %.1f ms from solicitation to answer, one at a time; %.0f a second with 8, %.0f with 16",
+                type, loads[0].p50, loads[1].throughput, loads[2].throughput);
     g_test_message("{\"key\":\"%s\",\"floor\":%.3f,\"token\":%.3f,\"channel\":%.3f,\"cpu\":[%.3f,%.3f,%.3f],"
                    "\"ratio\":%.2f,\"p50\":[%.2f,%.2f,%.2f],\"throughput\":[%.1f,%.1f,%.1f]}",
                    type, least, floor->token, floor->channel, loads[0].cpu, loads[1].cpu, loads[2].cpu,

@@ -70,11 +70,10 @@ static Window measure(Scene *scene)
     g_assert_cmpint(probe.rounds, >, 0);
     Window window = {json_object_get_double_member(figures, "throughput"),
                      (double)probe.taken / (double)probe.rounds - PROBE_SLEEP_US - PROBE_WORK_US};
-    g_test_message(
-        "%d tokens of 100 ms: %.1f signatures/s of %.1f, p50 %.0f ms, p99 %.0f ms; 2 ms of work come "
-        "%.1f ms late",
-        TOKENS, window.throughput, TOKENS * 10.0, json_object_get_double_member(figures, "p50"),
-        json_object_get_double_member(figures, "p99"), window.late_us / 1000);
+    test_figure("%d tokens of 100 ms: %.1f signatures/s of %.1f, p50 %.0f ms, p99 %.0f ms; 2 ms of work come "
+                "%.1f ms late",
+                TOKENS, window.throughput, TOKENS * 10.0, json_object_get_double_member(figures, "p50"),
+                json_object_get_double_member(figures, "p99"), window.late_us / 1000);
     return window;
 }
 

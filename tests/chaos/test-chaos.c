@@ -9,20 +9,21 @@
  * that survives the daemon. A request that was signed again with another serial number or date would be one
  * digest more.
  *
- * The dice of faults, kills and clocks begin with a seed that is printed. $IOTHSM_CHAOS_SEED repeats it,
- * $IOTHSM_CHAOS_SECONDS says how long (usually 20 s, two minutes in a long check). */
+ * Each transport has its turn alone with sanitizers on; "endurance" is thousands of requests over both at
+ * once. The dice of faults, kills and clocks begin with a seed that is printed. $IOTHSM_CHAOS_SEED repeats
+ * it, $IOTHSM_CHAOS_SECONDS says how long, in the place of what each test usually takes. */
 
 #include "daemon/openssl-cleanup.h"
 #include "tests/end-to-end/scene.h"
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define SECONDS 20
-#define SECONDS_LONG 120
+#define SECONDS_ENDURANCE 50
+#define SECONDS_LONG 300
 #define AUTHORITIES 2
 /* The protocol allows clocks to be five minutes apart; those of platform and daemon each jump for less than
  * half. */
@@ -59,17 +60,12 @@ static guint32 choose_seed(void)
     return given && *given ? (guint32)g_ascii_strtoull(given, NULL, 10) : g_random_int();
 }
 
-static bool is_long(void)
-{
-    return g_strcmp0(g_getenv("IOTHSM_CHECK_LONG"), "yes") == 0;
-}
-
-static guint choose_seconds(void)
+static guint choose_seconds(guint usual)
 {
     const char *given = g_getenv("IOTHSM_CHAOS_SECONDS");
     if (given && *given)
         return (guint)g_ascii_strtoull(given, NULL, 10);
-    return is_long() ? SECONDS_LONG : SECONDS;
+    return g_strcmp0(g_getenv("IOTHSM_CHECK_LONG"), "yes") == 0 ? SECONDS_LONG : usual;
 }
 
 /* --- the daemon -------------------------------------------------------------------------------------- */
@@ -324,46 +320,78 @@ static void collect(Chaos *chaos, Signer *signer)
     g_assert_cmpint(json_object_get_int_member(figures, "conflicts"), ==, 0);
 }
 
-static void test_chaos(gconstpointer serve)
+static void drive_all(Chaos *chaos, guint seconds)
 {
+    g_autofree char *seconds_text = g_strdup_printf("%u", seconds);
+    for (guint i = 0; i < AUTHORITIES; i++)
+        chaos->signers[i].drive = scene_begin_platform(
+            chaos->scene,
+            "drive --ca=$1 --kind=mixed --seconds=$2 --concurrency=12 --attempts=1000 --timeout=2 --ttl=30 "
+            "--retry-refused --linger=300 --json",
+            chaos->signers[i].name, seconds_text, NULL);
+}
+
+/* How often a fault struck; then there are none. */
+static gint64 end_faults(Chaos *chaos)
+{
+    *chaos->clock = 0;
+    g_autofree char *json = scene_platform(chaos->scene, 0, "status --json", NULL);
+    g_autofree char *cleared = scene_platform(chaos->scene, 0, "misbehave --clear --json", NULL);
+    g_autoptr(JsonNode) node = json_from_string(json, NULL);
+    g_assert_nonnull(node);
+    JsonArray *faults = json_object_get_array_member(json_node_get_object(node), "faults");
+    gint64 struck = 0;
+    for (guint i = 0; i < json_array_get_length(faults); i++)
+        struck += json_object_get_int_member(json_array_get_object_element(faults, i), "struck");
+    return struck;
+}
+
+static void assert_all_well(Chaos *chaos, const char *story, gint64 faults)
+{
+    gint64 requests = 0;
+    for (guint i = 0; i < AUTHORITIES; i++) {
+        collect(chaos, &chaos->signers[i]);
+        requests += chaos->signers[i].requests;
+    }
+    test_figure("%s: %" G_GINT64_FORMAT " requests, %" G_GINT64_FORMAT " faults, %u kills; %" G_GINT64_FORMAT
+                " requests were asked for again, %" G_GINT64_FORMAT " refused for the moment",
+                story, requests, faults, chaos->starts - 1,
+                scene_counter(chaos->scene, "exchanges begun again"),
+                scene_counter(chaos->scene, "refusals"));
+    for (guint i = 0; i < AUTHORITIES; i++) {
+        assert_signed_once(chaos, &chaos->signers[i]);
+        assert_order(chaos, &chaos->signers[i]);
+    }
+    g_assert_cmpint(scene_counter(chaos->scene, "conflicts"), ==, 0);
+    g_assert_cmpint(requests, >=, AUTHORITIES * 12); /* a machine that is busy does few */
+    g_assert_cmpint(faults, >, 0);
+}
+
+typedef struct Story {
+    const char *name;
+    const char *serve;
+    guint seconds;
+} Story;
+
+static void test_chaos(gconstpointer data)
+{
+    const Story *story = data;
     Chaos chaos;
     guint32 seed = choose_seed();
-    guint seconds = choose_seconds();
+    guint seconds = choose_seconds(story->seconds);
     g_autofree char *seed_text = g_strdup_printf("%u", seed);
-    g_autofree char *seconds_text = g_strdup_printf("%u", seconds);
-    printf("# seed %u: IOTHSM_CHAOS_SEED=%u repeats it\n", seed, seed);
-    fflush(stdout);
-    begin(&chaos, serve);
+    test_figure("%s: %u s, IOTHSM_CHAOS_SEED=%u repeats it", story->name, seconds, seed);
+    begin(&chaos, story->serve);
     chaos.dice = g_rand_new_with_seed(seed);
     start(&chaos);
     connect_all(&chaos);
     chaos.until = g_get_monotonic_time() + (gint64)seconds * G_USEC_PER_SEC;
-    g_autofree char *faults =
+    g_autofree char *set =
         scene_platform(chaos.scene, 0, "misbehave --chaos --seed=$1 --json", seed_text, NULL);
-    for (guint i = 0; i < AUTHORITIES; i++)
-        chaos.signers[i].drive = scene_begin_platform(
-            chaos.scene,
-            "drive --ca=$1 --kind=mixed --seconds=$2 --concurrency=12 --attempts=1000 --timeout=2 --ttl=30 "
-            "--retry-refused --linger=300 --json",
-            chaos.signers[i].name, seconds_text, NULL);
+    drive_all(&chaos, seconds);
     torment(&chaos);
-    *chaos.clock = 0;
-    g_autofree char *cleared = scene_platform(chaos.scene, 0, "misbehave --clear --json", NULL);
-    gint64 requests = 0;
-    for (guint i = 0; i < AUTHORITIES; i++) {
-        collect(&chaos, &chaos.signers[i]);
-        requests += chaos.signers[i].requests;
-    }
-    printf("# %" G_GINT64_FORMAT " requests in %u s, the daemon was killed %u times, %" G_GINT64_FORMAT
-           " were asked for again, %" G_GINT64_FORMAT " refused for the moment\n",
-           requests, seconds, chaos.starts - 1, scene_counter(chaos.scene, "exchanges begun again"),
-           scene_counter(chaos.scene, "refusals"));
-    for (guint i = 0; i < AUTHORITIES; i++) {
-        assert_signed_once(&chaos, &chaos.signers[i]);
-        assert_order(&chaos, &chaos.signers[i]);
-    }
-    g_assert_cmpint(scene_counter(chaos.scene, "conflicts"), ==, 0);
-    g_assert_cmpint(requests, >=, seconds); /* a machine that is busy does few */
+    gint64 faults = end_faults(&chaos);
+    assert_all_well(&chaos, story->name, faults);
     end(&chaos);
 }
 
@@ -394,8 +422,8 @@ static void test_half_open(void)
         for (char **path = paths; *path; path++)
             fixture_wait_string(fixture, *path, AUTHORITY_INTERFACE, "LinkState", "not-connected",
                                 (guint)MAX(left, 1));
-        printf("# %s: noticed after %.1f s or less\n", serve[i],
-               (double)(g_get_monotonic_time() - began) / G_USEC_PER_SEC);
+        test_figure("half-open, %s: noticed after %.1f s or less", serve[i],
+                    (double)(g_get_monotonic_time() - began) / G_USEC_PER_SEC);
     }
     for (gsize i = 0; i < G_N_ELEMENTS(serve); i++)
         end(&chaos[i]);
@@ -404,11 +432,13 @@ static void test_half_open(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_data_func("/chaos/websocket/alone", "--transports=websocket --relay --tls", test_chaos);
-    g_test_add_data_func("/chaos/pubnub/alone", "--transports=pubnub --relay --tls --key-sets=2", test_chaos);
-    if (is_long())
-        g_test_add_data_func("/chaos/pubnub/beside-a-websocket",
-                             "--transports=both --relay --tls --key-sets=2", test_chaos);
+    static const Story websocket = {"chaos, websocket", "--transports=websocket --relay --tls", SECONDS},
+                       pubnub = {"chaos, pubnub", "--transports=pubnub --relay --tls --key-sets=2", SECONDS},
+                       both = {"endurance, both transports", "--transports=both --relay --tls --key-sets=2",
+                               SECONDS_ENDURANCE};
+    g_test_add_data_func("/chaos/websocket", &websocket, test_chaos);
+    g_test_add_data_func("/chaos/pubnub", &pubnub, test_chaos);
+    g_test_add_data_func("/endurance/both-transports", &both, test_chaos);
     g_test_add_func("/half-open/is-noticed-within-50-s", test_half_open);
     return g_test_run();
 }

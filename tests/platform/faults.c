@@ -244,9 +244,9 @@ bool faults_add(Faults *faults, const FaultOrder *order, GError **error)
     return true;
 }
 
-/* Connections that end are rare, because each costs the agent a wait of seconds by protocol; what costs one
- * message or one call is frequent. What makes a request fail for good (a wrong signer, a refused upload) is
- * not here. */
+/* What ends a connection or fails a call of PubNub's is rare, because each costs the agent a wait of seconds
+ * by protocol; what costs one message is frequent. What makes a request fail for good (a wrong signer, a
+ * refused upload) is not here. */
 static const struct {
     const char *text;
     const char *at; /* or NULL */
@@ -262,28 +262,28 @@ static const struct {
     {"altered", "message", 0.01},
     {"truncated", "message", 0.01},
     {"rogue-signer", "message", 0.01},
-    {"close=1001", "message", 0.0005},
+    {"close=1001", "message", 0.0002},
     {"bootstrap-status=503", NULL, 0.1},
     {"bootstrap-status=429", NULL, 0.1},
     {"bootstrap-slow=300", NULL, 0.2},
     {"upload-slow=300", NULL, 0.2},
     {"handshake-status=503", NULL, 0.1},
-    {"publish-error=rate-limited", NULL, 0.0005},
-    {"publish-unacknowledged", NULL, 0.0005},
-    {"publish-lost", NULL, 0.0005},
-    {"frame-not-json", NULL, 0.001},
-    {"poll-status=403", NULL, 0.005},
-    {"poll-status=503", NULL, 0.005},
-    {"poll-truncated", NULL, 0.005},
-    {"poll-not-json", NULL, 0.005},
-    {"poll-cut", NULL, 0.005},
+    {"publish-error=rate-limited", NULL, 0.0002},
+    {"publish-unacknowledged", NULL, 0.0002},
+    {"publish-lost", NULL, 0.0002},
+    {"frame-not-json", NULL, 0.0005},
+    {"poll-status=403", NULL, 0.001},
+    {"poll-status=503", NULL, 0.001},
+    {"poll-truncated", NULL, 0.001},
+    {"poll-not-json", NULL, 0.001},
+    {"poll-cut", NULL, 0.001},
     {"poll-odd", NULL, 0.05},
-    {"post-status=503", NULL, 0.005},
-    {"post-status=429", NULL, 0.005},
+    {"post-status=503", NULL, 0.001},
+    {"post-status=429", NULL, 0.001},
     {"time-status=503", NULL, 0.05},
-    {"relay-reset", NULL, 0.0003},
-    {"relay-cut", NULL, 0.0003},
-    {"relay-stall=300", NULL, 0.01},
+    {"relay-reset", NULL, 0.0002},
+    {"relay-cut", NULL, 0.0002},
+    {"relay-stall=300", NULL, 0.003},
 };
 
 void faults_add_chaos(Faults *faults)

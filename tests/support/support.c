@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -126,6 +127,16 @@ void test_let_pass(guint milliseconds)
     g_timeout_add(milliseconds, on_passed, &passed);
     while (!passed)
         g_main_context_iteration(NULL, TRUE);
+}
+
+void test_figure(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    g_autofree char *text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    printf("# figure: %s\n", text);
+    fflush(stdout);
 }
 
 static const struct {

@@ -26,6 +26,9 @@ void test_poll_for(bool (*condition)(void *userdata), void *userdata, guint seco
 /* Iterates the default main context for |milliseconds|: where that time itself is what is tested. */
 void test_let_pass(guint milliseconds);
 
+/* What was measured, in a line of its own, at once: ./check prints it again at its end. */
+void test_figure(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
 /* Keys: "rsa1024" "rsa2048" "rsa3072" "rsa4096" "p256" "p384" "p521" "ed25519". Transfer full. Each kind is
  * made once a process and shared; test_new_key makes a fresh one. */
 EVP_PKEY *test_key(const char *type);
