@@ -22,6 +22,7 @@
 #include "daemon/link/pubnub-call.h"
 #include "daemon/link/pubnub-posts.h"
 #include "daemon/link/pubnub-wire.h"
+#include "daemon/link/subscriptions.h"
 #include "daemon/log.h"
 #include "daemon/worker.h"
 
@@ -45,12 +46,6 @@ const PubnubTimes PUBNUB_TIMES = {
     .backoff_ceiling_ms = 60 * 1000,
     .settled_ms = 60 * 1000,
 };
-
-typedef struct Subscription {
-    char *channel;
-    bool open;    /* confirmed since the last loss */
-    bool refused; /* wants a bootstrap first */
-} Subscription;
 
 typedef struct Pubnub {
     Transport base;
@@ -102,13 +97,6 @@ static void pubnub_unref(Pubnub *self)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Pubnub, pubnub_unref)
 
-static void subscription_free(void *data)
-{
-    Subscription *subscription = data;
-    g_free(subscription->channel);
-    g_free(subscription);
-}
-
 static void tell_state(Pubnub *self, TransportState state, const char *message, gint64 wait_ms)
 {
     gint64 next = wait_ms < 0 ? 0 : g_get_real_time() + wait_ms * 1000;
@@ -118,72 +106,24 @@ static void tell_state(Pubnub *self, TransportState state, const char *message, 
 
 /* --- channels ---------------------------------------------------------------------------------------- */
 
-typedef bool (*SubscriptionTest)(const Subscription *subscription);
-
-static bool is_wanted(const Subscription *subscription)
-{
-    return !subscription->refused;
-}
-
 static bool is_new(const Subscription *subscription)
 {
     return !subscription->refused && !subscription->open;
 }
 
-static bool is_open(const Subscription *subscription)
-{
-    return subscription->open;
-}
-
-static gint compare_names(gconstpointer a, gconstpointer b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Sorted; NULL where there are none. Transfer full. */
-static GStrv channels_that(const Pubnub *self, SubscriptionTest test)
-{
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
-    GHashTableIter iter;
-    void *value;
-    g_hash_table_iter_init(&iter, self->subscriptions);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        if (test(value))
-            g_ptr_array_add(names, g_strdup(((Subscription *)value)->channel));
-    if (names->len == 0)
-        return NULL;
-    g_ptr_array_sort(names, compare_names);
-    g_ptr_array_add(names, NULL);
-    return (GStrv)g_ptr_array_steal(names, NULL);
-}
-
 static bool anything_wanted(const Pubnub *self)
 {
-    g_auto(GStrv) channels = channels_that(self, is_wanted);
-    return channels != NULL;
-}
-
-static void close_all(Pubnub *self)
-{
-    GHashTableIter iter;
-    void *value;
-    g_hash_table_iter_init(&iter, self->subscriptions);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        ((Subscription *)value)->open = false;
+    return subscriptions_have(self->subscriptions, subscription_is_wanted);
 }
 
 /* Keys and channels may be others after a bootstrap. */
 static void refuse_all(Pubnub *self, const char *reason)
 {
-    g_auto(GStrv) channels = channels_that(self, is_wanted);
-    for (char **channel = channels; channel && *channel && !self->freed; channel++) {
-        Subscription *subscription = g_hash_table_lookup(self->subscriptions, *channel);
-        if (!subscription || subscription->refused)
-            continue;
-        subscription->refused = true;
-        subscription->open = false;
-        self->events.refused(&self->base, *channel, TRANSPORT_REFUSED_TOKEN, reason, self->events.userdata);
-    }
+    g_auto(GStrv) channels = subscriptions_that(self->subscriptions, subscription_is_wanted);
+    for (char **channel = channels; channel && *channel && !self->freed; channel++)
+        if (subscriptions_refuse(self->subscriptions, *channel))
+            self->events.refused(&self->base, *channel, TRANSPORT_REFUSED_TOKEN, reason,
+                                 self->events.userdata);
 }
 
 /* --- losing and coming back -------------------------------------------------------------------------- */
@@ -208,7 +148,7 @@ static void stop_receiving(Pubnub *self)
     g_clear_handle_id(&self->check_timer, g_source_remove);
     self->parsing = 0;
     self->connected = false;
-    close_all(self);
+    subscriptions_lose(self->subscriptions);
 }
 
 static void rest(Pubnub *self)
@@ -401,7 +341,7 @@ static void on_poll(guint status, const char *text, gsize size, const GError *er
 
 static void start_poll(Pubnub *self)
 {
-    g_auto(GStrv) channels = channels_that(self, is_wanted);
+    g_auto(GStrv) channels = subscriptions_that(self->subscriptions, subscription_is_wanted);
     g_autofree char *url = pubnub_subscribe_url(&self->address, (const char *const *)channels, &self->cursor);
     self->poll_started = g_get_monotonic_time();
     self->poll = pubnub_call_start(self->polls, url, NULL, self->times.poll_s, on_poll, self);
@@ -475,7 +415,7 @@ static gboolean on_next(void *userdata)
         rest(self);
         return G_SOURCE_REMOVE;
     }
-    g_auto(GStrv) new_channels = self->join ? NULL : channels_that(self, is_new);
+    g_auto(GStrv) new_channels = self->join ? NULL : subscriptions_that(self->subscriptions, is_new);
     if (new_channels)
         start_join(self, g_steal_pointer(&new_channels));
     if (self->connected && !self->poll && !self->parsing)
@@ -525,14 +465,7 @@ static bool is_receiving(const Pubnub *self)
 static void pubnub_subscribe(Transport *transport, const char *channel, const char *token, const char *since)
 {
     Pubnub *self = (Pubnub *)transport;
-    Subscription *subscription = g_hash_table_lookup(self->subscriptions, channel);
-    if (!subscription) {
-        subscription = g_new0(Subscription, 1);
-        subscription->channel = g_strdup(channel);
-        g_hash_table_insert(self->subscriptions, subscription->channel, subscription);
-    }
-    subscription->refused = false;
-    subscription->open = false;
+    subscriptions_give(self->subscriptions, channel, NULL, NULL);
     if (self->connected)
         continue_soon(self, self->times.gather_ms);
     else if (!is_receiving(self) && !self->attempt_timer)
@@ -548,10 +481,8 @@ static void leave(Pubnub *self, const char *channel)
 static void pubnub_unsubscribe(Transport *transport, const char *channel)
 {
     Pubnub *self = (Pubnub *)transport;
-    Subscription *subscription = g_hash_table_lookup(self->subscriptions, channel);
-    if (!subscription)
+    if (!g_hash_table_remove(self->subscriptions, channel))
         return;
-    g_hash_table_remove(self->subscriptions, channel);
     pubnub_posts_leave(self->posts, channel);
     if (is_receiving(self)) {
         leave(self, channel);
@@ -584,7 +515,7 @@ static void pubnub_set_since(Transport *transport, const char *channel, const ch
 static void pubnub_free(Transport *transport)
 {
     g_autoptr(Pubnub) self = (Pubnub *)transport;
-    g_auto(GStrv) channels = channels_that(self, is_open);
+    g_auto(GStrv) channels = subscriptions_that(self->subscriptions, subscription_is_open);
     for (char **channel = channels; channel && *channel; channel++)
         leave(self, *channel);
     self->freed = true;
@@ -628,7 +559,7 @@ Transport *pubnub_transport_new_with_times(const char *origin, const PubnubKeys 
     self->address = (PubnubAddress){self->texts[0], {self->texts[1], self->texts[2]}, self->texts[3]};
     self->polls = g_steal_pointer(&polls);
     self->calls = g_steal_pointer(&calls);
-    self->subscriptions = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, subscription_free);
+    self->subscriptions = subscriptions_new();
     self->posts = pubnub_posts_new(self->calls, &self->address, &self->times, self->subscriptions);
     self->backoff = BACKOFF_INIT(times->backoff_floor_ms, times->backoff_ceiling_ms);
     return &self->base;

@@ -16,6 +16,7 @@
 #include "daemon/link/frame.h"
 #include "daemon/link/https.h"
 #include "daemon/link/outbox.h"
+#include "daemon/link/subscriptions.h"
 #include "daemon/link/websocket-stream.h"
 #include "daemon/log.h"
 #include "iothsm-build.h"
@@ -37,15 +38,6 @@ const WebsocketTimes WEBSOCKET_TIMES = {
     .later_ms = 5 * 1000,
     .slower_ms = 5 * 1000,
 };
-
-typedef struct Subscription {
-    char *channel;
-    char *token;
-    char *since;  /* or NULL */
-    bool asked;   /* on this connection */
-    bool open;    /* welcome said ok on this connection */
-    bool refused; /* wants a new token first */
-} Subscription;
 
 typedef struct Websocket {
     Transport base;
@@ -89,15 +81,6 @@ static void websocket_unref(Websocket *ws)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Websocket, websocket_unref)
 
-static void subscription_free(void *data)
-{
-    Subscription *subscription = data;
-    g_free(subscription->channel);
-    g_free(subscription->token);
-    g_free(subscription->since);
-    g_free(subscription);
-}
-
 /* --- what the link is told --------------------------------------------------------------------------- */
 
 static void tell_state(Websocket *ws, TransportState state, const char *message, gint64 wait_ms)
@@ -108,59 +91,31 @@ static void tell_state(Websocket *ws, TransportState state, const char *message,
     }
 }
 
-static void tell_refused(Websocket *ws, const char *channel, TransportRefusal refusal, const char *reason)
-{
-    if (!ws->freed)
-        ws->events.refused(&ws->base, channel, refusal, reason, ws->events.userdata);
-}
-
 /* --- subscriptions ----------------------------------------------------------------------------------- */
 
 static bool anything_wanted(const Websocket *ws)
 {
-    GHashTableIter iter;
-    void *value;
-    g_hash_table_iter_init(&iter, ws->subscriptions);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        if (!((Subscription *)value)->refused)
-            return true;
-    return false;
+    return subscriptions_have(ws->subscriptions, subscription_is_wanted);
 }
 
 static void refuse(Websocket *ws, const char *channel, TransportRefusal refusal, const char *reason)
 {
-    Subscription *subscription = ws->freed ? NULL : g_hash_table_lookup(ws->subscriptions, channel);
-    if (!subscription || subscription->refused)
+    if (ws->freed || !subscriptions_refuse(ws->subscriptions, channel))
         return;
-    subscription->refused = true;
-    subscription->open = false;
-    /* |channel| may be the subscription's own text. */
-    g_autofree char *name = g_strdup(channel);
-    tell_refused(ws, name, refusal, reason);
-}
-
-static bool is_any(const Subscription *subscription)
-{
-    return true;
+    g_autofree char *name = g_strdup(channel); /* what it was read from may go meanwhile */
+    ws->events.refused(&ws->base, name, refusal, reason, ws->events.userdata);
 }
 
 static bool is_unanswered(const Subscription *subscription)
 {
-    return subscription->asked && !subscription->open;
+    return !subscription->refused && subscription->asked && !subscription->open;
 }
 
-static void refuse_those(Websocket *ws, bool (*which)(const Subscription *subscription),
-                         TransportRefusal refusal, const char *reason)
+static void refuse_those(Websocket *ws, SubscriptionTest test, TransportRefusal refusal, const char *reason)
 {
-    g_autoptr(GPtrArray) channels = g_ptr_array_new_with_free_func(g_free);
-    GHashTableIter iter;
-    void *value;
-    g_hash_table_iter_init(&iter, ws->subscriptions);
-    while (g_hash_table_iter_next(&iter, NULL, &value))
-        if (which(value))
-            g_ptr_array_add(channels, g_strdup(((Subscription *)value)->channel));
-    for (guint i = 0; i < channels->len; i++)
-        refuse(ws, g_ptr_array_index(channels, i), refusal, reason);
+    g_auto(GStrv) channels = subscriptions_that(ws->subscriptions, test);
+    for (char **channel = channels; channel && *channel; channel++)
+        refuse(ws, *channel, refusal, reason);
 }
 
 static void send_text(Websocket *ws, const char *text)
@@ -403,15 +358,7 @@ static void drop_stream(Websocket *ws, guint close_code, const char *reason)
     ws->last_seq = 0;
     outbox_rewind(&ws->outbox);
     websocket_stream_free(g_steal_pointer(&ws->stream), close_code, reason);
-
-    GHashTableIter iter;
-    void *value;
-    g_hash_table_iter_init(&iter, ws->subscriptions);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        Subscription *subscription = value;
-        subscription->asked = false;
-        subscription->open = false;
-    }
+    subscriptions_lose(ws->subscriptions);
 }
 
 /* |say| is the close code for the platform, where it can still hear us. |wait_ms|: until the next attempt, -1
@@ -447,7 +394,7 @@ static void on_ended(const WebsocketEnd *end, void *userdata)
         ws->not_before = g_get_monotonic_time() + ws->times.later_ms * 1000;
         break;
     case SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION:
-        refuse_those(ws, is_any, TRANSPORT_REFUSED_TOKEN, end->reason);
+        refuse_those(ws, subscription_is_wanted, TRANSPORT_REFUSED_TOKEN, end->reason);
         break;
     default:
         break;
@@ -506,24 +453,12 @@ static void websocket_subscribe(Transport *transport, const char *channel, const
                                 const char *since)
 {
     Websocket *ws = (Websocket *)transport;
-    Subscription *subscription = g_hash_table_lookup(ws->subscriptions, channel);
-    if (!subscription) {
-        subscription = g_new0(Subscription, 1);
-        subscription->channel = g_strdup(channel);
-        g_hash_table_insert(ws->subscriptions, subscription->channel, subscription);
-    }
-    g_free(subscription->token);
-    g_free(subscription->since);
-    subscription->token = g_strdup(token);
-    subscription->since = g_strdup(since);
-    subscription->refused = false;
+    subscriptions_give(ws->subscriptions, channel, token, since);
     if (!ws->stream) {
         if (!ws->attempt_timer)
             attempt_soon(ws);
         return;
     }
-    subscription->asked = false;
-    subscription->open = false;
     if (websocket_stream_is_open(ws->stream))
         ask(ws, false);
 }
@@ -606,7 +541,7 @@ Transport *websocket_transport_new_with_times(const char *url, GTlsDatabase *roo
     ws->message_size = message_size;
     ws->envelope_size = message_size - FRAME_MARGIN;
     ws->session = g_steal_pointer(&session);
-    ws->subscriptions = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, subscription_free);
+    ws->subscriptions = subscriptions_new();
     ws->outbox = (Outbox)OUTBOX_INIT;
     ws->backoff = BACKOFF_INIT(times->backoff_floor_ms, times->backoff_ceiling_ms);
     return &ws->base;
