@@ -472,9 +472,9 @@ static void pubnub_subscribe(Transport *transport, const char *channel, const ch
         start_attempt(self);
 }
 
-static void leave(Pubnub *self, const char *channel)
+static void leave(Pubnub *self, const char *const *channels)
 {
-    g_autofree char *url = pubnub_leave_url(&self->address, (const char *const[]){channel, NULL});
+    g_autofree char *url = pubnub_leave_url(&self->address, channels);
     pubnub_call_forget(self->calls, url, self->times.call_s);
 }
 
@@ -485,7 +485,7 @@ static void pubnub_unsubscribe(Transport *transport, const char *channel)
         return;
     pubnub_posts_leave(self->posts, channel);
     if (is_receiving(self)) {
-        leave(self, channel);
+        leave(self, (const char *const[]){channel, NULL});
         g_clear_pointer(&self->poll, pubnub_call_cancel);
         continue_soon(self, self->times.gather_ms);
     }
@@ -516,8 +516,8 @@ static void pubnub_free(Transport *transport)
 {
     g_autoptr(Pubnub) self = (Pubnub *)transport;
     g_auto(GStrv) channels = subscriptions_that(self->subscriptions, subscription_is_open);
-    for (char **channel = channels; channel && *channel; channel++)
-        leave(self, *channel);
+    if (channels)
+        leave(self, (const char *const *)channels);
     self->freed = true;
     stop_receiving(self);
     g_clear_handle_id(&self->attempt_timer, g_source_remove);

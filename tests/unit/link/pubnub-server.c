@@ -153,7 +153,11 @@ static void on_leave(SoupServer *server, SoupServerMessage *message, const char 
                      void *userdata)
 {
     PubnubServer *self = userdata;
+    g_auto(GStrv) parts =
+        g_strsplit(path, "/", -1); /* "", v2, presence, sub-key, SUB, channel, CHANNELS, leave */
     self->leaves++;
+    g_free(self->left);
+    self->left = g_strdup(parts[6]);
     answer(message, 200, "{\"status\":200,\"action\":\"leave\"}");
 }
 
@@ -184,6 +188,7 @@ void pubnub_server_free(PubnubServer *self)
     g_ptr_array_unref(self->waiting);
     g_object_unref(self->server);
     g_ptr_array_unref(self->items);
+    g_free(self->left);
     g_free(self->channels);
     g_free(self->cursor);
     g_free(self->origin);

@@ -20,6 +20,7 @@ typedef struct PubnubServer {
     guint polls; /* all others */
     guint posts;
     guint leaves;
+    char *left;     /* the channels of the last leave */
     char *channels; /* of the last poll */
     char *cursor;   /* of the last poll */
 

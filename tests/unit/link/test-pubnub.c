@@ -309,6 +309,18 @@ static void hasty_answers_do_not_make_a_circle(void)
     close_scene(&scene);
 }
 
+static void all_channels_are_left_at_once(void)
+{
+    Scene scene;
+    open_scene(&scene, &FAST);
+    connect_channel(&scene, "c1");
+    connect_channel(&scene, "c2");
+    scene.transport->class->free(g_steal_pointer(&scene.transport));
+    pubnub_server_wait(&scene.server->leaves, 1);
+    g_assert_cmpstr(scene.server->left, ==, "c1,c2");
+    close_scene(&scene);
+}
+
 /* --- publishing -------------------------------------------------------------------------------------- */
 
 static void what_is_not_taken_is_published_later_once(void)
@@ -462,6 +474,7 @@ int main(int argc, char **argv)
     TEST(a_poll_that_ends_by_its_time_is_no_error);
     TEST(silence_is_noticed);
     TEST(hasty_answers_do_not_make_a_circle);
+    TEST(all_channels_are_left_at_once);
     TEST(what_is_not_taken_is_published_later_once);
     TEST(what_is_not_taken_on_one_channel_does_not_keep_others_waiting);
     TEST(what_is_larger_than_32_KiB_is_not_sent);
