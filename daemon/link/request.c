@@ -11,6 +11,7 @@
 #include "daemon/link/delivery.h"
 #include "daemon/link/https.h"
 #include "daemon/link/opening.h"
+#include "daemon/link/refusal.h"
 #include "daemon/link/sealing.h"
 #include "daemon/link/wire.h"
 #include "daemon/log.h"
@@ -155,50 +156,6 @@ static void refuse(Request *request, const char *text)
     send_answer(request, false, text);
 }
 
-const char *request_token_error_text(const GError *error)
-{
-    if (error->domain != IOTHSM_ERROR)
-        return "Signing failed";
-    switch ((IothsmError)error->code) {
-    case IOTHSM_ERROR_PIN_REQUIRED:
-    case IOTHSM_ERROR_PIN_WRONG:
-    case IOTHSM_ERROR_PIN_BLOCKED:
-        return "HSM login failed";
-    case IOTHSM_ERROR_TOKEN_BUSY:
-    case IOTHSM_ERROR_LIMITS_EXCEEDED:
-        return "HSM is busy";
-    case IOTHSM_ERROR_TOKEN_GONE:
-    case IOTHSM_ERROR_TOKEN_HELD:
-    case IOTHSM_ERROR_TOKEN_SUSPECT:
-    case IOTHSM_ERROR_LINK_DOWN:
-    case IOTHSM_ERROR_CLOUD_REFUSED:
-        return "HSM is not available";
-    case IOTHSM_ERROR_TOUCH_TIMEOUT:
-        return "HSM was not touched in time";
-    case IOTHSM_ERROR_TIMED_OUT:
-        return "HSM did not answer in time";
-    default:
-        return "Signing failed";
-    }
-}
-
-const char *request_error_text(const GError *error)
-{
-    if (error->domain != IOTHSM_ERROR)
-        return "Signing failed";
-    switch ((IothsmError)error->code) {
-    case IOTHSM_ERROR_INVALID:
-    case IOTHSM_ERROR_UNSUPPORTED:
-    case IOTHSM_ERROR_POLICY_DENIED:
-    case IOTHSM_ERROR_LIMITS_EXCEEDED:
-    case IOTHSM_ERROR_BAD_CERTIFICATE:
-    case IOTHSM_ERROR_KEY_MISMATCH:
-        return error->message;
-    default:
-        return request_token_error_text(error);
-    }
-}
-
 /* --- recording --------------------------------------------------------------------------------------- */
 
 /* What was signed is told and counted also where nobody is there any more to send it. */
@@ -252,7 +209,7 @@ static void on_delivered(const GError *error, void *userdata)
     if (error)
         refuse(request, g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_LINK_DOWN)
                             ? error->message
-                            : request_token_error_text(error));
+                            : refusal_of_token(error));
     else
         record(request);
 }
@@ -331,7 +288,7 @@ static void on_signed(const GError *error, void *userdata)
         if (sign_elsewhere(request, job, error))
             return;
         log_warning("The signature for request %s failed: %s", request->siguuid, error->message);
-        refuse(request, request_token_error_text(error));
+        refuse(request, refusal_of_token(error));
     } else if (is_delivered) {
         request->delivery = g_cancellable_new();
         delivery_start(request->channel->link, request->authority, request->channel->key, request->siguuid,
@@ -366,7 +323,7 @@ static void sign(void *userdata)
     if (!authority_use_key(request->authority, &work, &error)) {
         request->sign = NULL;
         log_warning("Request %s can't be signed: %s", request->siguuid, error->message);
-        refuse(request, request_token_error_text(error));
+        refuse(request, refusal_of_token(error));
     }
 }
 
@@ -437,7 +394,7 @@ static void on_prepared(const GError *error, void *userdata)
     if (is_abandoned(request))
         return;
     if (error) {
-        refuse(request, request_error_text(error));
+        refuse(request, refusal_of_request(error));
         return;
     }
     request->prepared = g_steal_pointer(&job->signing);
@@ -465,7 +422,7 @@ static void prepare(Request *request, const char *intent)
     if (!worker_submit(request->channel->link->crypto, run_prepare, job, prepare_job_free, WORKER_NO_DEADLINE,
                        request->cancellable, on_prepared, request, &error)) {
         request->prepare = NULL;
-        refuse(request, request_error_text(error));
+        refuse(request, refusal_of_request(error));
     }
 }
 

@@ -33,9 +33,3 @@ Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *me
 /* The channel goes away, and its lane is closed: a signature under way is still recorded and counted, nothing
  * is published. A CRL is not recorded before it is delivered; it is made again, from the same intent. */
 void request_abandon(Request *request);
-
-/* What the platform is told. For an |error| about the request: its own text. For one of the token or of our
- * own: a stable one (no token, no slot, no PIN state beyond "login failed"), whatever the token's words are.
- * Transfer none. */
-const char *request_error_text(const GError *error);
-const char *request_token_error_text(const GError *error);

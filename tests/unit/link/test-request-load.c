@@ -4,7 +4,7 @@
  * each is signed once (protocol.md 4, 7). */
 
 #include "daemon/error.h"
-#include "daemon/link/request.h"
+#include "daemon/link/refusal.h"
 #include "tests/unit/link/request-scene.h"
 
 static void what_waited_longer_than_its_ttl_is_dropped(void)
@@ -116,10 +116,10 @@ static void errors_of_the_token_are_told_in_stable_words(void)
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error =
             g_error_new_literal(IOTHSM_ERROR, (int)cases[i].code, "The PIN of /secret/path is 1234");
-        g_assert_cmpstr(request_error_text(error), ==, cases[i].text);
+        g_assert_cmpstr(refusal_of_request(error), ==, cases[i].text);
     }
     g_autoptr(GError) foreign = g_error_new_literal(G_FILE_ERROR, G_FILE_ERROR_NOSPC, "/secret/path is full");
-    g_assert_cmpstr(request_error_text(foreign), ==, "Signing failed");
+    g_assert_cmpstr(refusal_of_request(foreign), ==, "Signing failed");
 }
 
 static void a_failed_signature_is_not_the_answer_for_ever(void)
