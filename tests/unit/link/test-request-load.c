@@ -99,6 +99,26 @@ static void a_flood_is_bounded_and_served_in_order(void)
     assert_csr_signed(&scene, "s-after");
 }
 
+/* Answers that the platform does not take: no more is signed than are kept for it, and the rest once it does.
+ */
+static void a_platform_that_takes_no_answers_holds_up_signatures(void)
+{
+    enum { KEPT = 32, SENT = 40 };
+    g_auto(Scene) scene = {0};
+    open_scene_with(&scene, "fake:serial=F1", &(Config){.default_ttl = 600});
+    scene.platform->link->confirms = false;
+    send_csrs(&scene, SENT);
+    wait_answers(&scene, KEPT);
+    test_let_pass(500);
+    g_assert_cmpuint(count_answers(&scene), ==, KEPT);
+    g_assert_cmpuint(authority_signatures(scene.authority), ==, KEPT);
+    scene.platform->link->confirms = true;
+    for (guint seq = 1; seq <= KEPT; seq++)
+        websocket_server_say(scene.platform->link, "{'op':'published','seq':%u}", seq);
+    assert_answered(&scene, SENT);
+    g_assert_cmpuint(authority_signatures(scene.authority), ==, SENT);
+}
+
 static void errors_of_the_token_are_told_in_stable_words(void)
 {
     static const struct {
@@ -253,6 +273,7 @@ int main(int argc, char **argv)
     TEST(what_waited_longer_than_its_ttl_is_dropped);
     TEST(a_request_is_not_started_late_and_not_broken_off);
     TEST(a_flood_is_bounded_and_served_in_order);
+    TEST(a_platform_that_takes_no_answers_holds_up_signatures);
     TEST(errors_of_the_token_are_told_in_stable_words);
     TEST(a_failed_signature_is_not_the_answer_for_ever);
     TEST(an_unplugged_token_abandons_its_requests);
