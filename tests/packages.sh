@@ -12,7 +12,7 @@ packages_run=(softhsm2 dbus-daemon glib-networking openssl)
 packages_test=(
     "${packages_run[@]}"
     libasan8 libubsan1
-    git python3 man-db libxml2-utils shellcheck clang-format bash-completion zsh fish
+    git python3 man-db locales libxml2-utils shellcheck clang-format bash-completion zsh fish
     systemd systemd-sysv systemd-container libpam-systemd libnss-systemd dbus polkitd passwd
     pcscd vsmartcard-vpcd opensc yubico-piv-tool ykcs11
     udev umockdev libumockdev-dev
