@@ -84,6 +84,7 @@ cat >"$tree/init" <<'X'
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t proc proc /proc
 for module in /modules/*; do /bin/busybox insmod "$module"; done
+/bin/busybox echo "The kernel is up." # see accelerator.py
 /bin/busybox mount -t ext4 -o rw,noatime /dev/vda /root || exec /bin/busybox poweroff -f
 /bin/busybox mount --move /dev /root/dev
 /bin/busybox umount /proc

@@ -1,18 +1,17 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Boots a virtual machine without a network from what make-image.sh made, has it run one command, and ends with the
 command's exit status.
 
-  run.py --image=FOLDER --disk=FILE --share=FOLDER --logs=FOLDER [--tpm=FOLDER] [--limit=SECONDS] COMMAND [ARGUMENT...]
+  run.py --image=FOLDER --disk=FILE --share=FOLDER --logs=FOLDER [--tpm=FOLDER] [--limit=SECONDS]
+         [--accelerator=kvm|tcg] COMMAND [ARGUMENT...]
 
 --disk is a copy of the image's root.ext4; what the machine writes stays in it, for the next boot. --share is /share there,
 read-only. --logs is /logs there and gets output.txt (what the command printed, as it prints it), journal.txt and
 console.txt; a later boot with the same folder appends to them. --tpm has the state of the machine's TPM 2.0 (swtpm), which
-is made where there is none. The processor is emulated, so that it runs where there is no /dev/kvm; nothing but the
-machine's speed depends on that."""
+is made where there is none. --accelerator is one of accelerator.py's; without it that one chooses."""
 import argparse
 import contextlib
-import ctypes
 import os
 import shlex
 import signal
@@ -21,9 +20,11 @@ import sys
 import tempfile
 import time
 
+import accelerator
+
 DID_NOT_RUN = 125
 UP_AND_DOWN = 120  # seconds that the boot and the shutdown may take where others keep this machine busy
-KERNEL = "console=ttyS0 quiet panic=-1 mitigations=off systemd.unit=vm-run.target systemd.show_status=no"
+KERNEL = "systemd.unit=vm-run.target systemd.show_status=no"
 
 
 def parse_options():
@@ -32,16 +33,19 @@ def parse_options():
         parser.add_argument(f"--{name}", required=True, type=os.path.abspath)
     parser.add_argument("--tpm", type=os.path.abspath)
     parser.add_argument("--limit", type=int, default=420, help="seconds that the command may take")
+    parser.add_argument("--accelerator", choices=list(accelerator.PROCESSORS))
     parser.add_argument("command", nargs="+")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.accelerator is None:
+        options.accelerator, why = accelerator.choose(options.image)
+        print(f"run.py: {why}", file=sys.stderr)
+    return options
 
 
 def machine(options, tpm_socket):
     def folder(tag, path, extra):
         return ["-virtfs", f"local,path={path},mount_tag={tag},security_model=none{extra}"]
-    argv = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
-            "-nodefaults", "-nographic", "-no-reboot", "-device", "virtio-rng-pci",
-            "-kernel", f"{options.image}/kernel", "-initrd", f"{options.image}/initrd", "-append", KERNEL,
+    argv = [*accelerator.machine(options.image, options.accelerator, KERNEL), "-device", "virtio-rng-pci",
             "-drive", f"file={options.disk},if=virtio,format=raw,cache=unsafe",
             "-chardev", f"file,id=console,path={options.logs}/console.txt,append=on", "-serial", "chardev:console",
             *folder("share", options.share, ",readonly=on"), *folder("logs", options.logs, "")]
@@ -51,13 +55,9 @@ def machine(options, tpm_socket):
     return argv
 
 
-def die_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
 @contextlib.contextmanager
 def running(argv):
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=accelerator.die_with_parent)
     try:
         yield process
     finally:

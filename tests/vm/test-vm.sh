@@ -32,6 +32,8 @@ mkdir "$work/share"
 cp -r "$SOURCE"/tests/system/{machine,run-chapters}.py "$SOURCE"/tests/vm/{desk.py,chapters} \
     "$SOURCE/daemon/message-ids.h" "$SOURCE/data/man/iothsmd.8.scd" "$package" "$PLATFORM" "$YUBIKEY" "$work/share/"
 cp --sparse=always "$image/root.ext4" "$work/disk"
+read -r accelerator why < <("$SOURCE/tests/vm/accelerator.py" "$image") || bail_out "QEMU can't be tried"
+echo "# figure: vm $story: $why"
 logs=$BUILD/tests/vm/logs/$story
 rm -rf "$logs"
 mkdir -p "$logs"
@@ -40,8 +42,8 @@ mkdir -p "$logs"
 chapters=()
 boot() { # number, folder of the TPM
     local status=0
-    "$SOURCE/tests/vm/run.py" --image="$image" --disk="$work/disk" --share="$work/share" --logs="$logs" --tpm="$work/$2" -- \
-        env "BOOT=$1" PATIENCE=90 python3 -B /share/run-chapters.py "${chapters[@]}" || status=$?
+    "$SOURCE/tests/vm/run.py" --image="$image" --disk="$work/disk" --share="$work/share" --logs="$logs" --tpm="$work/$2" \
+        --accelerator="$accelerator" -- env "BOOT=$1" PATIENCE=90 python3 -B /share/run-chapters.py "${chapters[@]}" || status=$?
     [ $status -eq 0 ] || { cat "$logs/output.txt"; exit $status; }
 }
 
