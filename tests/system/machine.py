@@ -84,11 +84,12 @@ def ctl(*arguments, **options):
 def wait_for(condition, what):
     """What comes by itself, but has no event that could be waited for from here."""
     limit = time.monotonic() + PATIENCE
-    while time.monotonic() < limit:
+    while (asked := time.monotonic()) < limit:
         found = condition()
         if found:
             return found
-        time.sleep(PATIENCE / 600)  # a machine that needs patience has better things to do than to be asked
+        # Where asking takes long, on a slow or busy machine, it keeps from coming what is waited for.
+        time.sleep(max(0.05, time.monotonic() - asked))
     raise AssertionError(f"waited {PATIENCE} s for {what}")
 
 

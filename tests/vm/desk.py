@@ -22,7 +22,6 @@ WantedBy=multi-user.target
 """
 PORT = 8080
 PLATFORM = f"""[Service]
-ExecStartPre=mkdir -p /root/platform
 ExecStart=/usr/local/bin/iothsm-platform serve --directory=/root/platform --port={PORT}
 
 [Install]
@@ -33,7 +32,8 @@ WantedBy=multi-user.target
 def service(name, text):
     shutil.copy(f"{SHARE}/{name}", "/usr/local/bin/")
     write(f"/etc/systemd/system/{name}.service", text)
-    run("systemctl", "enable", "--quiet", "--now", name)
+    run("systemctl", "enable", "--quiet", "--no-reload", name)  # a new unit is found without, too, and much sooner
+    run("systemctl", "start", name)
 
 
 def install_package():
@@ -81,6 +81,7 @@ def wait_for_token(there=True):
 
 def provision():
     """A root CA whose key is in the YubiKey, connected with the platform."""
+    shutil.copytree(f"{SHARE}/platform", "/root/platform")
     service("iothsm-platform", PLATFORM)
     wait_for(lambda: listens("/root/platform/control.sock"), "the platform's stand-in")
     write("/root/pin", OWN_PIN, 0o600)

@@ -97,8 +97,14 @@ cp "$work"/kernel/boot/vmlinuz-* "$folder/kernel"
 # A boot without what a desk has: consoles, timers, a network. vm-run is the command of this boot; see run.py.
 for unit in getty@tty1.service serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer \
     e2scrub_reap.service fstrim.timer dpkg-db-backup.timer systemd-networkd.service systemd-firstboot.service \
-    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount; do
+    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-tmpfiles-clean.timer systemd-update-utmp.service \
+    systemd-update-utmp-runlevel.service modprobe@{drm,dm_mod,efi_pstore,loop}.service systemd-ask-password-{console,wall}.path; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+# What looks for discs and consoles at each boot and each daemon-reload; nobody generates a unit that is used here.
+mkdir "$root/etc/systemd/system-generators"
+for generator in "$root"/lib/systemd/system-generators/*; do
+    ln -s /dev/null "$root/etc/systemd/system-generators/${generator##*/}"
 done
 cat >"$root/etc/systemd/system/vm-run.target" <<'X'
 [Unit]

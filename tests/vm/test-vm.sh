@@ -31,6 +31,10 @@ image=$BUILD/tests/vm/image
 mkdir "$work/share"
 cp -r "$SOURCE"/tests/system/{machine,run-chapters}.py "$SOURCE"/tests/vm/{desk.py,chapters} \
     "$SOURCE/daemon/message-ids.h" "$SOURCE/data/man/iothsmd.8.scd" "$package" "$PLATFORM" "$YUBIKEY" "$work/share/"
+# The platform's RSA keys are made here: where the processors are emulated that takes as long as a boot.
+exec {serving}< <("$PLATFORM" serve --directory="$work/share/platform" --port=0)
+while read -r word _ <&"$serving" && [ "$word" != url ]; do :; done
+"$PLATFORM" stop --directory="$work/share/platform" >/dev/null || bail_out "the platform's stand-in does not start"
 cp --sparse=always "$image/root.ext4" "$work/disk"
 read -r accelerator why < <("$SOURCE/tests/vm/accelerator.py" "$image") || bail_out "QEMU can't be tried"
 echo "# figure: vm $story: $why"
