@@ -140,18 +140,23 @@ static Secret *reading_result(Reading *reading, GError **error)
     return secret_new(data, size);
 }
 
-static void reading_finish(Reading *reading, const GError *failure)
+/* Takes |failure|, NULL where everything was read. */
+static void reading_finish(Reading *reading, GError *failure)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(Secret) secret = failure ? NULL : reading_result(reading, &error);
-    reading->done(secret, failure ? failure : error, reading->userdata);
+    g_autoptr(GError) error = failure;
+    if (g_cancellable_is_cancelled(reading->cancellable)) {
+        g_clear_error(&error);
+        g_set_error(&error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED,
+                    "The caller left before the secret was read");
+    }
+    g_autoptr(Secret) secret = error ? NULL : reading_result(reading, &error);
+    reading->done(secret, error, reading->userdata);
     reading_free(reading);
 }
 
 static void reading_fail(Reading *reading, IothsmError code, const char *sentence)
 {
-    g_autoptr(GError) error = g_error_new_literal(IOTHSM_ERROR, code, sentence);
-    reading_finish(reading, error);
+    reading_finish(reading, g_error_new_literal(IOTHSM_ERROR, (int)code, sentence));
 }
 
 /* 1: end reached or too much, 0: would block, -1: errno. */
@@ -176,10 +181,6 @@ static int read_more(Reading *reading)
 static gboolean on_readable(int fd, GIOCondition condition, gpointer userdata)
 {
     Reading *reading = userdata;
-    if (g_cancellable_is_cancelled(reading->cancellable)) {
-        reading_fail(reading, IOTHSM_ERROR_CANCELLED, "The caller left before the secret was read");
-        return G_SOURCE_REMOVE;
-    }
     int r = read_more(reading);
     if (r == 0)
         return G_SOURCE_CONTINUE;
@@ -192,13 +193,8 @@ static gboolean on_readable(int fd, GIOCondition condition, gpointer userdata)
 
 static gboolean on_deadline(gpointer userdata)
 {
-    Reading *reading = userdata;
-    if (g_cancellable_is_cancelled(reading->cancellable))
-        reading_fail(reading, IOTHSM_ERROR_CANCELLED, "The caller left before the secret was read");
-    else
-        reading_fail(
-            reading, IOTHSM_ERROR_INVALID,
-            "Nothing more came through the secret's pipe for 5 s; write the secret and close the pipe");
+    reading_fail(userdata, IOTHSM_ERROR_INVALID,
+                 "Nothing more came through the secret's pipe for 5 s; write the secret and close the pipe");
     return G_SOURCE_REMOVE;
 }
 

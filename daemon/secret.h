@@ -39,5 +39,6 @@ typedef void (*SecretDoneFunc)(Secret *secret, const GError *error, void *userda
 /* Reads a secret from |fd|, which is duplicated at once: a memfd sealed against write, grow and shrink, a
  * regular file (read by a thread), or a pipe (read in the main loop, at most 5 s). Anything else, an empty
  * secret or one above SECRET_SIZE_MAX is IOTHSM_ERROR_INVALID. One line end at the end is taken away, so that
- * "echo 123456 | …" means what people expect. |done| owns a reference only if it takes one. */
+ * "echo 123456 | …" means what people expect. |done| owns a reference only if it takes one; CANCELLED,
+ * however it ended, where |cancellable| (or NULL) was cancelled meanwhile. */
 void secret_read(int fd, GCancellable *cancellable, SecretDoneFunc done, void *userdata);

@@ -126,6 +126,29 @@ static void a_pipe_that_never_delivers_ends_after_five_seconds(void)
     g_assert_cmpint(took, <, 8 * G_USEC_PER_SEC);
 }
 
+static void expect_cancelled(int fd)
+{
+    Result result = {0};
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    secret_read(fd, cancellable, on_secret, &result);
+    close(fd);
+    g_cancellable_cancel(cancellable);
+    test_wait(&result.done, 10);
+    g_assert_null(result.secret);
+    g_assert_error(result.error, IOTHSM_ERROR, IOTHSM_ERROR_CANCELLED);
+    g_error_free(result.error);
+}
+
+/* Nothing is done for a caller who left. */
+static void a_secret_that_nobody_waits_for_is_not_given(void)
+{
+    expect_cancelled(file_with("0000", O_RDONLY));
+    expect_cancelled(memfd("123456", F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK));
+    expect_cancelled(pipe_with("654321"));
+    expect_cancelled(pipe_with(""));
+    expect_cancelled(open("/dev/zero", O_RDONLY | O_CLOEXEC));
+}
+
 static void secrets_live_in_the_secure_heap(void)
 {
     g_autoptr(Secret) secret = secret_new("123456", 6);
@@ -151,6 +174,7 @@ int main(int argc, char **argv)
     g_test_add_func("/secret/refused", anything_else_is_refused);
     g_test_add_func("/secret/size", empty_and_too_long_are_refused);
     g_test_add_func("/secret/silent-pipe", a_pipe_that_never_delivers_ends_after_five_seconds);
+    g_test_add_func("/secret/cancelled", a_secret_that_nobody_waits_for_is_not_given);
     g_test_add_func("/secret/heap", secrets_live_in_the_secure_heap);
     g_test_add_func("/secret/core", the_process_leaves_no_core);
     return g_test_run();
