@@ -34,8 +34,6 @@ struct Manager {
     guint settling; /* sources and tokens of the first enumeration that are not done */
     DoneFunc settled;
     void *settled_userdata;
-    guint64 signatures;
-    guint64 denied;
     char *status; /* as last told to systemd */
 };
 

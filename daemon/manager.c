@@ -6,6 +6,7 @@
 #include "daemon/error.h"
 #include "daemon/manager-private.h"
 #include "daemon/message-ids.h"
+#include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/token/google-kms.h"
 #include "daemon/token/pkcs11.h"
@@ -297,7 +298,6 @@ static void on_signed(Link *link, Authority *authority, const char *siguuid, con
                       const char *result, void *userdata)
 {
     Manager *self = userdata;
-    self->signatures++;
     if (self->events.signed_request)
         self->events.signed_request(authority, siguuid, kind, result, self->events.userdata);
     manager_emit_changed(self);
@@ -307,7 +307,6 @@ static void on_denied(Link *link, Authority *authority, const char *siguuid, con
                       const char *reason, void *userdata)
 {
     Manager *self = userdata;
-    self->denied++;
     if (self->events.denied_request)
         self->events.denied_request(authority, siguuid, kind, reason, self->events.userdata);
     manager_emit_changed(self);
@@ -496,12 +495,12 @@ GPtrArray *manager_tokens(const Manager *self)
 
 guint64 manager_signatures(const Manager *self)
 {
-    return self->signatures;
+    return metrics_signed(link_metrics(self->link));
 }
 
 guint64 manager_denied(const Manager *self)
 {
-    return self->denied;
+    return metrics_denied(link_metrics(self->link));
 }
 
 static gboolean add_trouble(gpointer key, gpointer sentence, gpointer builder)

@@ -72,6 +72,24 @@ void metrics_count_denied(Metrics *metrics, const char *kind)
     metrics->denied_by_kind[kind_of(kind)]++;
 }
 
+static guint64 sum_of_kinds(const guint64 *counts)
+{
+    guint64 sum = 0;
+    for (guint kind = 0; kind < METRICS_N_KINDS; kind++)
+        sum += counts[kind];
+    return sum;
+}
+
+guint64 metrics_signed(const Metrics *metrics)
+{
+    return sum_of_kinds(metrics->signed_by_kind);
+}
+
+guint64 metrics_denied(const Metrics *metrics)
+{
+    return sum_of_kinds(metrics->denied_by_kind);
+}
+
 /* --- the text ---------------------------------------------------------------------------------------- */
 
 Exposition *exposition_new(void)

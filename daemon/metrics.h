@@ -49,6 +49,9 @@ void metrics_observe(Metrics *metrics, MetricsPhase phase, gint64 microseconds);
 void metrics_count(Metrics *metrics, MetricsEvent event);
 void metrics_count_signed(Metrics *metrics, const char *kind);
 void metrics_count_denied(Metrics *metrics, const char *kind);
+/* Of all kinds. */
+guint64 metrics_signed(const Metrics *metrics);
+guint64 metrics_denied(const Metrics *metrics);
 
 /* The text, family by family: each begins with exposition_family and has its samples behind it. */
 typedef struct Exposition Exposition;
