@@ -98,12 +98,12 @@ static WriteJob *write_job_new(const Drained *drained)
 
 void drained_set(Drained *drained, const char *serial, bool on, Worker *files, DoneFunc done, void *userdata)
 {
-    g_autoptr(GError) error = NULL;
+    GError *error = NULL;
     if (on)
         g_hash_table_add(drained->serials, g_strdup(serial));
     else
         g_hash_table_remove(drained->serials, serial);
     if (!worker_submit(files, run_write, write_job_new(drained), write_job_free, WORKER_NO_DEADLINE, NULL,
                        done, userdata, &error))
-        done(error, userdata);
+        done_later(done, userdata, error);
 }

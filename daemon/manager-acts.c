@@ -173,13 +173,14 @@ void manager_create_softhsm_token(Manager *self, const char *label, Secret *so_p
         softhsm_create_token(self->softhsm, label, so_pin, pin, on_created, creation);
         return;
     }
-    g_autoptr(GError) error = g_error_new_literal(
-        IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-        manager_config(self)->softhsm
-            ? "SoftHSM2 is not installed here; install it (Debian: apt install softhsm2), then run: "
-              "iothsmctl reload"
-            : "SoftHSM2 is switched off by [Tokens] SoftHsm=no");
-    done(NULL, error, userdata);
+    text_fail_later(
+        done, userdata,
+        g_error_new_literal(
+            IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+            manager_config(self)->softhsm
+                ? "SoftHSM2 is not installed here; install it (Debian: apt install softhsm2), then run: "
+                  "iothsmctl reload"
+                : "SoftHSM2 is switched off by [Tokens] SoftHsm=no"));
 }
 
 void manager_browse_google_kms(Manager *self, const char *parent, Secret *credentials,
@@ -237,12 +238,12 @@ void manager_remove_token(Manager *self, Token *token, DoneFunc done, void *user
         google_kms_source_remove(token_source(token), token_serial(token), done, userdata);
         return;
     }
-    g_autoptr(GError) error = g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
-                                          "Token %s is a %s token: it is removed by unplugging it; only "
-                                          "SoftHSM2 tokens can be deleted here, and "
-                                          "key rings of Google Cloud KMS be forgotten",
-                                          token_serial(token), token_kind(token));
-    done(error, userdata);
+    done_later(done, userdata,
+               g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED,
+                           "Token %s is a %s token: it is removed by unplugging it; only "
+                           "SoftHSM2 tokens can be deleted here, and "
+                           "key rings of Google Cloud KMS be forgotten",
+                           token_serial(token), token_kind(token)));
 }
 
 /* --- draining ---------------------------------------------------------------------------------------- */
@@ -345,8 +346,8 @@ void manager_add_trust_anchor(Manager *self, const char *purpose, const char *pe
         .done = done,
         .userdata = userdata,
     };
-    g_autoptr(GError) error = NULL;
+    GError *error = NULL;
     if (!worker_submit(self->files, anchor_job_run, job, anchor_job_free, WORKER_NO_DEADLINE, NULL,
                        anchor_job_done, job, &error))
-        done(error, userdata);
+        done_later(done, userdata, error);
 }

@@ -27,7 +27,6 @@ typedef struct Act {
     TextDoneFunc text_done;
     DoneFunc done;
     void *userdata;
-    GError *error; /* for on_idle */
 } Act;
 
 /* Main thread only: the worker's reference is dropped there, too (see slot_use_key). */
@@ -41,7 +40,6 @@ static void act_unref(void *data)
     template_free(act->template);
     g_free(act->pem);
     X509_free(act->certificate);
-    g_clear_error(&act->error);
     g_free(act);
 }
 
@@ -72,21 +70,7 @@ static void act_finish(Act *act, const GError *error)
     act_unref(act);
 }
 
-static gboolean on_idle(gpointer data)
-{
-    Act *act = data;
-    act_finish(act, act->error);
-    return G_SOURCE_REMOVE;
-}
-
-/* For failures that are known at once: `done` never runs inside the function that was called. */
-static void act_fail_later(Act *act, GError *error)
-{
-    act->error = error;
-    g_idle_add(on_idle, act);
-}
-
-static void on_written(const GError *error, void *data)
+static void on_over(const GError *error, void *data)
 {
     act_finish(data, error);
 }
@@ -97,7 +81,7 @@ static void on_made(const GError *error, void *data)
     if (error || act->request)
         act_finish(act, error);
     else
-        slot_write_certificate(act->slot, act->certificate, act->cancellable, on_written, act);
+        slot_write_certificate(act->slot, act->certificate, act->cancellable, on_over, act);
 }
 
 static char *request_to_pem(X509_REQ *request)
@@ -181,7 +165,7 @@ static void start(Slot *slot, const char *template_pem, const ProvisionOptions *
         !read_options(act, options, &error) || !(act->template = template_from_pem(template_pem, &error)) ||
         !slot_use_key(slot, make, act_ref(act), act_unref, WORKER_NO_DEADLINE, cancellable, on_made, act,
                       &error))
-        act_fail_later(act, error);
+        done_later(on_over, act, error);
 }
 
 void provision_self_sign(Slot *slot, const char *template_pem, const ProvisionOptions *options,
@@ -217,7 +201,7 @@ void provision_import_certificate(Slot *slot, const char *certificate_pem, GCanc
     act->done = done;
     if (!check_slot(slot, &error) || !(act->certificate = certificate_from_pem(certificate_pem, &error)) ||
         !check_match(slot, act->certificate, &error))
-        act_fail_later(act, error);
+        done_later(on_over, act, error);
     else
-        slot_write_certificate(slot, act->certificate, cancellable, on_written, act);
+        slot_write_certificate(slot, act->certificate, cancellable, on_over, act);
 }

@@ -177,26 +177,6 @@ static FakeToken *fake_token_new(const char *spec, GError **error)
     return g_steal_pointer(&token);
 }
 
-typedef struct Ending {
-    DoneFunc done;
-    void *userdata;
-} Ending;
-
-static gboolean on_ending(gpointer data)
-{
-    Ending *ending = data;
-    ending->done(NULL, ending->userdata);
-    g_free(ending);
-    return G_SOURCE_REMOVE;
-}
-
-static void done_later(DoneFunc done, void *userdata)
-{
-    Ending *ending = g_new0(Ending, 1);
-    *ending = (Ending){done, userdata};
-    g_idle_add_full(G_PRIORITY_DEFAULT, on_ending, ending, NULL);
-}
-
 static void fake_start(Source *source, const SourceEvents *events, DoneFunc done, void *userdata)
 {
     FakeSource *fake = (FakeSource *)source;
@@ -207,12 +187,12 @@ static void fake_start(Source *source, const SourceEvents *events, DoneFunc done
     g_hash_table_iter_init(&tokens, fake->tokens);
     while (g_hash_table_iter_next(&tokens, NULL, &token))
         announce(fake, token);
-    done_later(done, userdata);
+    done_later(done, userdata, NULL);
 }
 
 static void fake_reload(Source *source, DoneFunc done, void *userdata)
 {
-    done_later(done, userdata);
+    done_later(done, userdata, NULL);
 }
 
 static void fake_source_free(Source *source)
