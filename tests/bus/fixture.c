@@ -5,7 +5,6 @@
 #include "tests/bus/fixture.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <gio/gunixinputstream.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CALL_SECONDS 60
 #define READY_SECONDS 60
 
 struct Fixture {
@@ -182,17 +180,6 @@ Fixture *fixture_new(void)
     return fixture;
 }
 
-static void polkit_free(Polkit *polkit)
-{
-    if (polkit == NULL)
-        return;
-    sd_bus_flush_close_unref(polkit->bus);
-    g_free(polkit->action);
-    g_free(polkit->subject);
-    g_free(polkit->details);
-    g_free(polkit);
-}
-
 static void end_bus(Fixture *fixture)
 {
     if (fixture->bus_daemon <= 0)
@@ -208,7 +195,7 @@ void fixture_free(Fixture *fixture)
         return;
     if (fixture->daemon > 0)
         fixture_stop_daemon(fixture);
-    polkit_free(fixture->polkit);
+    polkit_stand_in_free(fixture->polkit);
     sd_bus_flush_close_unref(fixture->client);
     end_listening(fixture);
     sd_event_unref(fixture->event);
@@ -312,156 +299,6 @@ void fixture_wait_flag(Fixture *fixture, const bool *flag, guint seconds)
     fixture_wait(fixture, is_set, (void *)flag, seconds);
 }
 
-static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
-{
-    *(sd_bus_message **)userdata = sd_bus_message_ref(reply);
-    return 0;
-}
-
-static bool has_reply(void *reply)
-{
-    return *(sd_bus_message **)reply != NULL;
-}
-
-sd_bus_message *fixture_send(Fixture *fixture, sd_bus *client, sd_bus_message *call, sd_bus_error *ret_error)
-{
-    sd_bus_message *reply = NULL;
-    int r = sd_bus_call_async(client, NULL, call, on_reply, &reply, UINT64_MAX);
-    sd_bus_message_unref(call);
-    g_assert_cmpint(r, >=, 0);
-    fixture_wait(fixture, has_reply, &reply, CALL_SECONDS);
-    const sd_bus_error *error = sd_bus_message_get_error(reply);
-    if (error == NULL)
-        return reply;
-    if (ret_error == NULL)
-        g_error("%s: %s", error->name, error->message);
-    sd_bus_error_copy(ret_error, error);
-    sd_bus_message_unref(reply);
-    return NULL;
-}
-
-static sd_bus_message *new_call(Fixture *fixture, const char *path, const char *interface, const char *member)
-{
-    sd_bus_message *call = NULL;
-    g_assert_cmpint(
-        sd_bus_message_new_method_call(fixture->client, &call, IOTHSM_NAME, path, interface, member), >=, 0);
-    return call;
-}
-
-sd_bus_message *fixture_call(Fixture *fixture, const char *path, const char *interface, const char *member,
-                             sd_bus_error *ret_error, const char *types, ...)
-{
-    sd_bus_message *call = new_call(fixture, path, interface, member);
-    va_list arguments;
-    va_start(arguments, types);
-    g_assert_cmpint(sd_bus_message_appendv(call, types, arguments), >=, 0);
-    va_end(arguments);
-    return fixture_send(fixture, fixture->client, call, ret_error);
-}
-
-char *fixture_refused(Fixture *fixture, const char *error_name, const char *path, const char *interface,
-                      const char *member, const char *types, ...)
-{
-    sd_bus_message *call = new_call(fixture, path, interface, member);
-    sd_bus_error error = SD_BUS_ERROR_NULL;
-    va_list arguments;
-    va_start(arguments, types);
-    g_assert_cmpint(sd_bus_message_appendv(call, types, arguments), >=, 0);
-    va_end(arguments);
-    sd_bus_message *reply = fixture_send(fixture, fixture->client, call, &error);
-    if (reply != NULL)
-        g_error("%s succeeded instead of failing with %s", member, error_name);
-    if (g_strcmp0(error.name, error_name) != 0)
-        g_error("%s failed with %s (%s) instead of %s", member, error.name, error.message, error_name);
-    char *text = g_strdup(error.message);
-    sd_bus_error_free(&error);
-    return text;
-}
-
-static sd_bus_message *get_property(Fixture *fixture, const char *path, const char *interface,
-                                    const char *property, char *ret_type)
-{
-    const char *contents;
-    sd_bus_message *reply = fixture_call(fixture, path, "org.freedesktop.DBus.Properties", "Get", NULL, "ss",
-                                         interface, property);
-    g_assert_cmpint(sd_bus_message_peek_type(reply, NULL, &contents), >, 0);
-    g_assert_cmpint(sd_bus_message_enter_container(reply, 'v', contents), >, 0);
-    *ret_type = contents[0];
-    return reply;
-}
-
-char *fixture_get_string(Fixture *fixture, const char *path, const char *interface, const char *property)
-{
-    char type;
-    const char *text;
-    sd_bus_message *reply = get_property(fixture, path, interface, property, &type);
-    g_assert_cmpint(sd_bus_message_read_basic(reply, type, &text), >, 0);
-    char *copy = g_strdup(text);
-    sd_bus_message_unref(reply);
-    return copy;
-}
-
-gint64 fixture_get_number(Fixture *fixture, const char *path, const char *interface, const char *property)
-{
-    char type;
-    union {
-        int32_t i;
-        uint32_t u;
-        uint64_t t;
-        int b;
-    } value = {0};
-    sd_bus_message *reply = get_property(fixture, path, interface, property, &type);
-    g_assert_nonnull(strchr("biut", type));
-    g_assert_cmpint(sd_bus_message_read_basic(reply, type, &value), >, 0);
-    sd_bus_message_unref(reply);
-    return type == 't' ? (gint64)value.t : type == 'u' ? (gint64)value.u : (gint64)value.i;
-}
-
-void fixture_wait_string(Fixture *fixture, const char *path, const char *interface, const char *property,
-                         const char *value, guint seconds)
-{
-    gint64 deadline = g_get_monotonic_time() + (gint64)seconds * G_USEC_PER_SEC;
-    for (;;) {
-        g_autofree char *now = fixture_get_string(fixture, path, interface, property);
-        if (strcmp(now, value) == 0)
-            return;
-        if (g_get_monotonic_time() > deadline)
-            g_error("%s of %s is \"%s\" instead of \"%s\" after %u s", property, path, now, value, seconds);
-        g_assert_cmpint(sd_event_run(fixture->event, 20 * 1000), >=, 0);
-    }
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-GStrv fixture_objects(Fixture *fixture, const char *interface)
-{
-    g_autoptr(GPtrArray) paths = g_ptr_array_new();
-    sd_bus_message *reply = fixture_call(fixture, IOTHSM_PATH, "org.freedesktop.DBus.ObjectManager",
-                                         "GetManagedObjects", NULL, "");
-    g_assert_cmpint(sd_bus_message_enter_container(reply, 'a', "{oa{sa{sv}}}"), >, 0);
-    while (sd_bus_message_enter_container(reply, 'e', "oa{sa{sv}}") > 0) {
-        const char *path, *name;
-        g_assert_cmpint(sd_bus_message_read(reply, "o", &path), >, 0);
-        g_assert_cmpint(sd_bus_message_enter_container(reply, 'a', "{sa{sv}}"), >=, 0);
-        while (sd_bus_message_enter_container(reply, 'e', "sa{sv}") > 0) {
-            g_assert_cmpint(sd_bus_message_read(reply, "s", &name), >, 0);
-            if (strcmp(name, interface) == 0)
-                g_ptr_array_add(paths, g_strdup(path));
-            g_assert_cmpint(sd_bus_message_skip(reply, "a{sv}"), >, 0);
-            g_assert_cmpint(sd_bus_message_exit_container(reply), >, 0);
-        }
-        g_assert_cmpint(sd_bus_message_exit_container(reply), >, 0);
-        g_assert_cmpint(sd_bus_message_exit_container(reply), >, 0);
-    }
-    sd_bus_message_unref(reply);
-    g_ptr_array_sort(paths, compare_names);
-    g_ptr_array_add(paths, NULL);
-    return (GStrv)g_ptr_array_steal(paths, NULL);
-}
-
 static char **daemon_environment(Fixture *fixture, const char *const *pairs)
 {
     g_autofree char *notify = g_build_filename(fixture->directory, "notify", NULL);
@@ -497,6 +334,7 @@ void fixture_start_daemon(Fixture *fixture, const char *program, const char *con
 void fixture_stop_daemon(Fixture *fixture)
 {
     assert_daemon_lives(fixture);
+    g_assert_cmpint(fixture->daemon, >, 0); /* 0 would be this process and all its children */
     kill(fixture->daemon, SIGTERM);
     int status = wait_for_exit(fixture->daemon);
     fixture->daemon = 0;
@@ -508,6 +346,7 @@ void fixture_stop_daemon(Fixture *fixture)
 
 void fixture_kill_daemon(Fixture *fixture)
 {
+    g_assert_cmpint(fixture->daemon, >, 0); /* 0 would be this process and all its children */
     kill(fixture->daemon, SIGKILL);
     wait_for_exit(fixture->daemon);
     fixture->daemon = 0;
@@ -515,6 +354,7 @@ void fixture_kill_daemon(Fixture *fixture)
 
 int fixture_end_bus(Fixture *fixture)
 {
+    g_assert_cmpint(fixture->daemon, >, 0);
     end_bus(fixture);
     int status = wait_for_exit(fixture->daemon);
     fixture->daemon = 0;
@@ -531,166 +371,10 @@ int fixture_secret(const char *text)
     return fd;
 }
 
-bool fixture_has_other_user(void)
-{
-    if (geteuid() == 0)
-        return true;
-    g_test_skip("only root can call as another user");
-    return false;
-}
-
-static GSubprocess *start_caller(Fixture *fixture, int uid, bool interactive, const char *destination,
-                                 const char *path, const char *interface, const char *member,
-                                 const char *const *arguments)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) argv = g_ptr_array_new();
-    g_autofree char *as = g_strdup_printf("--uid=%d", uid);
-    const char *program = g_getenv("BUS_CALLER");
-    g_assert_nonnull(program);
-    g_ptr_array_add(argv, (void *)program);
-    if (uid >= 0)
-        g_ptr_array_add(argv, as);
-    if (interactive)
-        g_ptr_array_add(argv, (void *)"--interactive");
-    const char *const call[] = {"--", fixture->address, destination, path, interface, member};
-    for (gsize i = 0; i < G_N_ELEMENTS(call); i++)
-        g_ptr_array_add(argv, (void *)call[i]);
-    for (; arguments != NULL && *arguments != NULL; arguments++)
-        g_ptr_array_add(argv, (void *)*arguments);
-    g_ptr_array_add(argv, NULL);
-    GSubprocess *caller =
-        g_subprocess_newv((const char *const *)argv->pdata, G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error);
-    g_assert_no_error(error);
-    return caller;
-}
-
-static int on_output(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-    bool *ended = userdata;
-    *ended = true;
-    return 0;
-}
-
-char *fixture_call_as(Fixture *fixture, int uid, bool interactive, const char *destination, const char *path,
-                      const char *interface, const char *member, const char *const *arguments)
-{
-    g_autoptr(GSubprocess) caller =
-        start_caller(fixture, uid, interactive, destination, path, interface, member, arguments);
-    g_autoptr(GError) error = NULL;
-    char *text = NULL;
-    bool answered = false;
-    sd_event_source *source = NULL;
-    int fd = g_unix_input_stream_get_fd(G_UNIX_INPUT_STREAM(g_subprocess_get_stdout_pipe(caller)));
-    g_assert_cmpint(sd_event_add_io(fixture->event, &source, fd, EPOLLIN, on_output, &answered), >=, 0);
-    fixture_wait_flag(fixture, &answered, CALL_SECONDS);
-    sd_event_source_disable_unref(source);
-    g_subprocess_communicate_utf8(caller, NULL, NULL, &text, NULL, &error);
-    g_assert_no_error(error);
-    g_assert_true(g_subprocess_get_successful(caller));
-    return g_strchomp(text);
-}
-
-GSubprocess *fixture_begin_call_as(Fixture *fixture, int uid, const char *destination, const char *path,
-                                   const char *interface, const char *member, const char *const *arguments)
-{
-    return start_caller(fixture, uid, false, destination, path, interface, member, arguments);
-}
-
-void fixture_leave(Fixture *fixture, GSubprocess *caller)
-{
-    g_subprocess_force_exit(caller);
-    g_subprocess_wait(caller, NULL, NULL);
-    g_object_unref(caller);
-}
-
-static char *read_details(sd_bus_message *call)
-{
-    GString *text = g_string_new(NULL);
-    const char *name, *value;
-    g_assert_cmpint(sd_bus_message_enter_container(call, 'a', "{ss}"), >=, 0);
-    while (sd_bus_message_read(call, "{ss}", &name, &value) > 0)
-        g_string_append_printf(text, "%s=%s;", name, value);
-    g_assert_cmpint(sd_bus_message_exit_container(call), >=, 0);
-    return g_string_free(text, FALSE);
-}
-
-static void read_question(Polkit *polkit, sd_bus_message *call)
-{
-    const char *kind, *key, *name, *action;
-    uint32_t flags;
-    g_assert_cmpint(sd_bus_message_read(call, "(sa{sv})", &kind, 1, &key, "s", &name), >, 0);
-    g_assert_cmpstr(kind, ==, "system-bus-name");
-    g_assert_cmpstr(key, ==, "name");
-    g_assert_cmpint(sd_bus_message_read(call, "s", &action), >, 0);
-    g_free(polkit->action);
-    g_free(polkit->subject);
-    g_free(polkit->details);
-    polkit->action = g_strdup(action);
-    polkit->subject = g_strdup(name);
-    polkit->details = read_details(call);
-    g_assert_cmpint(sd_bus_message_read(call, "u", &flags), >, 0);
-    polkit->interactive = flags & 1;
-    polkit->questions++;
-}
-
-static int check_authorization(sd_bus_message *call, void *userdata, sd_bus_error *error)
-{
-    Polkit *polkit = userdata;
-    read_question(polkit, call);
-    switch (polkit->mode) {
-    case POLKIT_YES:
-        return sd_bus_reply_method_return(call, "(bba{ss})", 1, 0, 0);
-    case POLKIT_NO:
-        return sd_bus_reply_method_return(call, "(bba{ss})", 0, 0, 0);
-    case POLKIT_CHALLENGE:
-        return sd_bus_reply_method_return(call, "(bba{ss})", polkit->interactive, !polkit->interactive, 0);
-    case POLKIT_NO_AGENT:
-        return sd_bus_reply_method_return(call, "(bba{ss})", 0, 1, 0);
-    case POLKIT_ERROR:
-        return sd_bus_error_set(error, "org.freedesktop.PolicyKit1.Error.Failed", "No such action");
-    case POLKIT_GARBAGE:
-        /* sd-bus would not send what its own table does not promise, so the table below promises nothing. */
-        return sd_bus_reply_method_return(call, "as", 2, "yes", "of course");
-    case POLKIT_NEVER:
-    case POLKIT_ABSENT:
-        break;
-    }
-    return 1;
-}
-
-/* A filter instead of a vtable: it may answer with any type, and not at all. */
-static int on_polkit_message(sd_bus_message *message, void *userdata, sd_bus_error *error)
-{
-    Polkit *polkit = userdata;
-    if (sd_bus_message_is_method_call(message, "org.freedesktop.PolicyKit1.Authority",
-                                      "CheckAuthorization")) {
-        int r = check_authorization(message, polkit, error);
-        if (r < 0 && sd_bus_error_is_set(error))
-            r = sd_bus_reply_method_error(message, error);
-        return r < 0 ? r : 1;
-    }
-    if (sd_bus_message_is_method_call(message, "org.freedesktop.PolicyKit1.Authority",
-                                      "CancelCheckAuthorization")) {
-        polkit->cancelled++;
-        sd_bus_reply_method_return(message, "");
-        return 1;
-    }
-    return 0;
-}
-
 Polkit *fixture_polkit(Fixture *fixture, PolkitMode mode)
 {
-    Polkit *polkit = fixture->polkit;
-    if (polkit == NULL) {
-        polkit = fixture->polkit = g_new0(Polkit, 1);
-        polkit->bus = fixture_connect(fixture);
-        g_assert_cmpint(sd_bus_add_filter(polkit->bus, NULL, on_polkit_message, polkit), >=, 0);
-    }
-    if (polkit->mode == POLKIT_ABSENT && mode != POLKIT_ABSENT)
-        g_assert_cmpint(sd_bus_request_name(polkit->bus, "org.freedesktop.PolicyKit1", 0), >=, 0);
-    if (polkit->mode != POLKIT_ABSENT && mode == POLKIT_ABSENT)
-        g_assert_cmpint(sd_bus_release_name(polkit->bus, "org.freedesktop.PolicyKit1"), >=, 0);
-    polkit->mode = mode;
-    return polkit;
+    if (fixture->polkit == NULL)
+        fixture->polkit = polkit_stand_in_new(fixture_connect(fixture));
+    polkit_stand_in_set(fixture->polkit, mode);
+    return fixture->polkit;
 }

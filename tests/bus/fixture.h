@@ -11,6 +11,7 @@
  * Everything runs on one sd-event: waiting here also serves connections of the test itself, so that a
  * stand-in for polkit can answer while the test waits for its call. Failures are assertions. */
 
+#include "tests/bus/polkit-stand-in.h"
 #include "tests/support/support.h"
 #include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
@@ -100,27 +101,5 @@ bool fixture_has_other_user(void);
 /* A secret as programs hand it over: a memfd sealed against change. The caller closes it. */
 int fixture_secret(const char *text);
 
-/* A stand-in for polkit, in this process. */
-typedef enum PolkitMode {
-    POLKIT_ABSENT,
-    POLKIT_YES,
-    POLKIT_NO,
-    POLKIT_CHALLENGE, /* yes where a dialog is allowed, otherwise "a password is needed" */
-    POLKIT_NO_AGENT,  /* "a password is needed", and nobody to ask for it */
-    POLKIT_NEVER,     /* no answer */
-    POLKIT_GARBAGE,   /* an answer of another type */
-    POLKIT_ERROR,
-} PolkitMode;
-
-typedef struct Polkit {
-    PolkitMode mode;
-    guint questions;
-    guint cancelled;
-    bool interactive; /* of the last question, and so on */
-    char *action;
-    char *subject;
-    char *details; /* "token=…;slot=…;" */
-    sd_bus *bus;
-} Polkit;
-
+/* The stand-in for polkit on this bus, in |mode| from now on; there is one. */
 Polkit *fixture_polkit(Fixture *fixture, PolkitMode mode);
