@@ -39,7 +39,7 @@ static gpointer run_probe(gpointer userdata)
     Probe *probe = userdata;
     while (!g_atomic_int_get(&probe->stop)) {
         gint64 begin = g_get_monotonic_time();
-        g_usleep(PROBE_SLEEP_US);
+        g_usleep(PROBE_SLEEP_US); /* how late it wakes is what is measured */
         for (gint64 worked = own_time(); own_time() - worked < PROBE_WORK_US;)
             ;
         probe->taken += g_get_monotonic_time() - begin;

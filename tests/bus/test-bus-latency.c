@@ -81,7 +81,7 @@ static gpointer read_many(gpointer userdata)
         ask_bus(bus);
         reader->times[i] = read - start;
         reader->bus_times[i] = g_get_monotonic_time() - read;
-        g_usleep(PAUSE_USEC);
+        g_usleep(PAUSE_USEC); /* the pace of the samples */
     }
     sd_bus_flush_close_unref(bus);
     reader->done = true;

@@ -7,6 +7,7 @@
 #include "tests/support/support.h"
 #include "tests/virtual-yubikey/test/pcsc.h"
 #include "tests/virtual-yubikey/test/virtual-key.h"
+#include <dlfcn.h>
 #include <glib/gstdio.h>
 #include <string.h>
 #include <winscard.h>
@@ -246,24 +247,66 @@ static void test_hub(void)
     g_assert_cmpuint(room->seen->len, ==, PCSC_READERS_MAX);
 }
 
+/* --- where the thread is ------------------------------------------------------------------------------ */
+
+/* What it calls of PC/SC comes by here first: once it is at call number |stop_at|, |reached| is told. */
+static struct {
+    gint calls, stop_at;
+    GAsyncQueue *reached;
+} thread_is;
+
+static void at_call(void)
+{
+    if (g_atomic_int_add(&thread_is.calls, 1) + 1 == g_atomic_int_get(&thread_is.stop_at))
+        g_async_queue_push(thread_is.reached, &thread_is);
+}
+
+#define REAL(function) ((__typeof__(&function))dlsym(RTLD_NEXT, #function))
+
+LONG SCardEstablishContext(DWORD scope, LPCVOID reserved1, LPCVOID reserved2, LPSCARDCONTEXT context)
+{
+    at_call();
+    return REAL(SCardEstablishContext)(scope, reserved1, reserved2, context);
+}
+
+LONG SCardListReaders(SCARDCONTEXT context, LPCSTR groups, LPSTR readers, LPDWORD size)
+{
+    at_call();
+    return REAL(SCardListReaders)(context, groups, readers, size);
+}
+
+LONG SCardGetStatusChange(SCARDCONTEXT context, DWORD timeout, SCARD_READERSTATE *states, DWORD n_states)
+{
+    at_call();
+    return REAL(SCardGetStatusChange)(context, timeout, states, n_states);
+}
+
+/* At each of the first |calls|, and before them. */
+static void stop_at_each(Room *room, gint calls)
+{
+    for (gint i = 0; i < 60; i++) {
+        g_atomic_int_set(&thread_is.calls, 0);
+        g_atomic_int_set(&thread_is.stop_at, i % (calls + 1));
+        watch(room);
+        if (i % (calls + 1) > 0)
+            g_async_queue_pop(thread_is.reached);
+        g_clear_pointer(&room->readers, readers_free);
+    }
+    g_atomic_int_set(&thread_is.stop_at, 0);
+}
+
 /* Wherever the thread is, it comes back: a cancellation that comes too early for PC/SC is said again. */
 static void test_stop(void)
 {
     g_autoptr(Room) room = room_new(pcsc_start());
-    for (guint i = 0; i < 60; i++) {
-        watch(room);
-        g_usleep(i * 30);
-        g_clear_pointer(&room->readers, readers_free);
-    }
+    thread_is.reached = g_async_queue_new();
+    stop_at_each(room, 5); /* a context, then twice the list and what changed */
     pcsc_stop(room->pcsc);
-    for (guint i = 0; i < 60; i++) {
-        watch(room);
-        g_usleep(i * 30);
-        g_clear_pointer(&room->readers, readers_free);
-    }
+    stop_at_each(room, 1);
     while (g_main_context_iteration(NULL, FALSE))
         ;
     g_assert_cmpuint(room->seen->len, ==, 0);
+    g_clear_pointer(&thread_is.reached, g_async_queue_unref);
 }
 
 static void test_not_usb(void)

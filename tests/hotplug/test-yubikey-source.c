@@ -77,13 +77,13 @@ bool readers_usb_address(const char *reader, guint *ret_bus, guint *ret_number)
     return card->bus > 0;
 }
 
-static void stub_free(Backend *backend)
+static void scripted_free(Backend *backend)
 {
     g_atomic_int_add(&cards.alive, -1);
     g_free(backend);
 }
 
-static const BackendClass stub_class = {.kind = "stub", .threads = 1, .free = stub_free};
+static const BackendClass scripted_class = {.kind = "scripted", .threads = 1, .free = scripted_free};
 
 Backend *yubikey_new(const char *reader, char **ret_serial, GError **error)
 {
@@ -101,7 +101,7 @@ Backend *yubikey_new(const char *reader, char **ret_serial, GError **error)
     }
     *ret_serial = g_strdup(card.serial);
     Backend *backend = g_new0(Backend, 1);
-    backend->class = &stub_class;
+    backend->class = &scripted_class;
     g_atomic_int_inc(&cards.alive);
     return backend;
 }

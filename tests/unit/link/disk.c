@@ -10,7 +10,7 @@ static gint delay;
 static int sync_slowly(long call, int fd)
 {
     g_atomic_int_inc(&syncs);
-    g_usleep((gulong)g_atomic_int_get(&delay) * 1000);
+    g_usleep((gulong)g_atomic_int_get(&delay) * 1000); /* the disk is slow */
     return (int)syscall(call, fd);
 }
 
