@@ -3,141 +3,126 @@
 /* Tables of options, each with the groups it belongs to; a verb gets those of its groups. */
 
 #include "tests/platform/options.h"
+#include <stddef.h>
 #include <string.h>
 
-typedef struct GroupedEntry {
-    unsigned groups; /* 0: every verb */
-    GOptionEntry entry;
-} GroupedEntry;
+#define TEXT G_OPTION_ARG_STRING
+#define TEXTS G_OPTION_ARG_STRING_ARRAY
+#define FILES G_OPTION_ARG_FILENAME_ARRAY
+#define NUMBER G_OPTION_ARG_INT64
+#define SHARE G_OPTION_ARG_DOUBLE
+#define FLAG G_OPTION_ARG_NONE
+#define FIELD(name) offsetof(ClientOptions, name)
 
-#define TEXT(GROUPS, NAME, FIELD, HELP, ARGUMENT)                                                            \
-    {                                                                                                        \
-        GROUPS,                                                                                              \
-        {                                                                                                    \
-            NAME, 0, 0, G_OPTION_ARG_STRING, &options->FIELD, HELP, ARGUMENT                                 \
-        }                                                                                                    \
-    }
-#define TEXTS(GROUPS, NAME, FIELD, HELP, ARGUMENT)                                                           \
-    {                                                                                                        \
-        GROUPS,                                                                                              \
-        {                                                                                                    \
-            NAME, 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->FIELD, HELP, ARGUMENT                           \
-        }                                                                                                    \
-    }
-#define NUMBER(GROUPS, NAME, FIELD, HELP, ARGUMENT)                                                          \
-    {                                                                                                        \
-        GROUPS,                                                                                              \
-        {                                                                                                    \
-            NAME, 0, 0, G_OPTION_ARG_INT64, &options->FIELD, HELP, ARGUMENT                                  \
-        }                                                                                                    \
-    }
-#define FLAG(GROUPS, NAME, FIELD, HELP)                                                                      \
-    {                                                                                                        \
-        GROUPS,                                                                                              \
-        {                                                                                                    \
-            NAME, 0, 0, G_OPTION_ARG_NONE, &options->FIELD, HELP, NULL                                       \
-        }                                                                                                    \
-    }
+static const struct {
+    unsigned groups; /* 0: every verb */
+    const char *name;
+    GOptionArg kind;
+    gsize field;
+    const char *help;
+    const char *argument;
+} table[] = {
+    {0, "directory", TEXT, FIELD(directory), "the folder of the running platform", "DIR"},
+    {OPTIONS_JSON, "json", FLAG, FIELD(json), "JSON on one line", NULL},
+    {OPTIONS_TEMPLATE | OPTIONS_EXCHANGE, "out", TEXT, FIELD(out), "write the result to FILE", "FILE"},
+    {OPTIONS_AUTHORITY | OPTIONS_EXCHANGE, "ca", TEXT, FIELD(ca), "the authority's name (or thumbprint)",
+     "NAME"},
+    {OPTIONS_TEMPLATE | OPTIONS_CERTIFICATE, "name", TEXT, FIELD(name), "common name", "NAME"},
+    {OPTIONS_TEMPLATE, "subject", TEXT, FIELD(subject), "whole subject, as \"C=US, O=Example, CN=Name\"",
+     "SUBJECT"},
+    {OPTIONS_TEMPLATE, "crl-url", TEXT, FIELD(crl_url), "CRL distribution point", "URL"},
+    {OPTIONS_TEMPLATE, "issuer-url", TEXT, FIELD(issuer_url), "authority information access: CA issuers",
+     "URL"},
+    {OPTIONS_TEMPLATE | OPTIONS_CERTIFICATE | OPTIONS_CRL, "days", NUMBER, FIELD(days), "validity", "N"},
+    {OPTIONS_TEMPLATE | OPTIONS_CERTIFICATE, "pathlen", NUMBER, FIELD(pathlen),
+     "CA:TRUE with that path length", "N"},
+    {OPTIONS_EXCHANGE, "siguuid", TEXT, FIELD(siguuid), "the request's siguuid instead of a fresh one",
+     "TEXT"},
+    {OPTIONS_EXCHANGE, "ttl", NUMBER, FIELD(ttl), "ttl in the envelopes (30; 0: none)", "SECONDS"},
+    {OPTIONS_EXCHANGE, "timeout", NUMBER, FIELD(timeout), "patience for one attempt (30)", "SECONDS"},
+    {OPTIONS_EXCHANGE, "attempts", NUMBER, FIELD(attempts), "the same siguuid again after a timeout (1)",
+     "N"},
+    {OPTIONS_EXCHANGE, "reuse-offer", FLAG, FIELD(reuse_offer),
+     "don't solicit where an earlier offer still holds", NULL},
+    {OPTIONS_CERTIFICATE, "csr", TEXT, FIELD(csr), "a PEM certificate request", "FILE"},
+    {OPTIONS_CERTIFICATE, "new-key", TEXT, FIELD(new_key), "make a key: rsa2048, rsa4096, p256 (usual), p384",
+     "TYPE"},
+    {OPTIONS_CERTIFICATE, "key-out", TEXT, FIELD(key_out), "where the new key goes", "FILE"},
+    {OPTIONS_CERTIFICATE, "key-usage", TEXT, FIELD(key_usage), "as digitalSignature,keyEncipherment",
+     "USAGES"},
+    {OPTIONS_CERTIFICATE, "eku", TEXT, FIELD(eku), "as serverAuth,clientAuth", "USAGES"},
+    {OPTIONS_CERTIFICATE, "dns", TEXTS, FIELD(dns), "alternative name, may be repeated", "NAME"},
+    {OPTIONS_CERTIFICATE, "ip", TEXTS, FIELD(ip), "alternative address, may be repeated", "ADDRESS"},
+    {OPTIONS_CERTIFICATE, "uri", TEXTS, FIELD(uri), "alternative URI, may be repeated", "URI"},
+    {OPTIONS_CERTIFICATE, "email", TEXTS, FIELD(email), "alternative address, may be repeated", "ADDRESS"},
+    {OPTIONS_CERTIFICATE | OPTIONS_CMS, "options", TEXT, FIELD(options),
+     "JSON of `options`, or @FILE; the other options add to it", "JSON"},
+    {OPTIONS_CRL, "revoke", TEXTS, FIELD(revoke), "revoke it before, may be repeated", "SERIAL[,REASON]"},
+    {OPTIONS_CMS, "data", TEXT, FIELD(data), "what is to be signed, or @FILE", "TEXT"},
+    {OPTIONS_CMS, "outform", TEXT, FIELD(outform), "PEM (usual), SMIME or DER", "FORM"},
+    {OPTIONS_CMS, "encoding", TEXT, FIELD(encoding), "binary: send the data as base64url", "ENCODING"},
+    {OPTIONS_CMS, "addcerts", TEXT, FIELD(addcerts), "PEM certificates to add", "FILE"},
+    {OPTIONS_CMS, "contenttype", TEXT, FIELD(contenttype), "content type", "OID"},
+    {OPTIONS_CMS, "no-smimecap", FLAG, FIELD(no_smimecap), "without the attribute sMIMECapabilities", NULL},
+    {OPTIONS_DRIVE, "kind", TEXT, FIELD(kind), "csr (usual), crl, cms or mixed", "KIND"},
+    {OPTIONS_DRIVE, "requests", NUMBER, FIELD(requests), "how many (100)", "N"},
+    {OPTIONS_DRIVE, "concurrency", NUMBER, FIELD(concurrency), "how many at a time (8)", "N"},
+    {OPTIONS_DRIVE, "samples", NUMBER, FIELD(samples), "how many the openssl command judges, too (10)", "N"},
+    {OPTIONS_DRIVE, "seconds", NUMBER, FIELD(seconds), "begin requests for that long, however many", "N"},
+    {OPTIONS_DRIVE, "retry-refused", FLAG, FIELD(retry_refused),
+     "a refusal is asked for again while attempts are left", NULL},
+    {OPTIONS_DRIVE, "linger", NUMBER, FIELD(linger), "wait that long for duplicates at the end", "MS"},
+    {OPTIONS_FAULTS, "list", FLAG, FIELD(list), "all faults, with their parameters", NULL},
+    {OPTIONS_FAULTS, "clear", FLAG, FIELD(clear), "end what was set before", NULL},
+    {OPTIONS_FAULTS, "chaos", FLAG, FIELD(chaos), "a bit of everything that an agent has to survive", NULL},
+    {OPTIONS_FAULTS, "at", TEXT, FIELD(at),
+     "solicit, request, message (both) or bootstrap, where a fault has the choice", "PLACE"},
+    {OPTIONS_FAULTS, "count", NUMBER, FIELD(count), "how many times (1, with --probability for ever = 0)",
+     "N"},
+    {OPTIONS_FAULTS, "probability", SHARE, FIELD(probability), "of striking each time", "0..1"},
+    {OPTIONS_FAULTS, "seed", NUMBER, FIELD(seed), "of the dice; the one in use is printed", "N"},
+    {OPTIONS_FAULTS, "close-now", NUMBER, FIELD(close_now), "close all connections at once", "CODE"},
+    {OPTIONS_RAW, "signtype", TEXT, FIELD(signtype), "of the envelope (csr)", "TEXT"},
+    {OPTIONS_RAW, "json", TEXT, FIELD(json_file), "JSON of the inner member `request` (- is stdin)", "FILE"},
+    {OPTIONS_RAW, "inner", TEXT, FIELD(inner_file), "the whole inner text, which needn't be JSON", "FILE"},
+    {OPTIONS_RAW, "uuid", TEXT, FIELD(uuid), "addressee instead of who offered", "TEXT"},
+    {OPTIONS_RAW, "outer-siguuid", TEXT, FIELD(outer_siguuid), "the envelope's instead of the same", "TEXT"},
+    {OPTIONS_RAW, "caindex", NUMBER, FIELD(caindex), "instead of the offered one", "N"},
+    {OPTIONS_RAW, "signing-time", NUMBER, FIELD(signing_time), "seconds from now, may be negative",
+     "SECONDS"},
+    {OPTIONS_WAIT, "counter", TEXT, FIELD(counter), "a counter of status instead of agents", "NAME"},
+    {OPTIONS_WAIT, "value", NUMBER, FIELD(value), "what the counter must reach (1)", "N"},
+    {OPTIONS_WAIT, "agents", NUMBER, FIELD(agents), "how many agents (1; 0: none any more)", "N"},
+    {OPTIONS_FAULTS | OPTIONS_AUTHORITY, G_OPTION_REMAINING, FILES, FIELD(rest), NULL, NULL},
+};
 
 static void add_entries(GOptionContext *context, ClientOptions *options, OptionGroups groups)
 {
-    const GroupedEntry all[] = {
-        TEXT(0, "directory", directory, "the folder of the running platform", "DIR"),
-        FLAG(OPTIONS_JSON, "json", json, "JSON on one line"),
-        TEXT(OPTIONS_TEMPLATE | OPTIONS_EXCHANGE, "out", out, "write the result to FILE", "FILE"),
-        TEXT(OPTIONS_AUTHORITY | OPTIONS_EXCHANGE, "ca", ca, "the authority's name (or thumbprint)", "NAME"),
-        TEXT(OPTIONS_TEMPLATE | OPTIONS_CERTIFICATE, "name", name, "common name", "NAME"),
-        TEXT(OPTIONS_TEMPLATE, "subject", subject, "whole subject, as \"C=US, O=Example, CN=Name\"",
-             "SUBJECT"),
-        TEXT(OPTIONS_TEMPLATE, "crl-url", crl_url, "CRL distribution point", "URL"),
-        TEXT(OPTIONS_TEMPLATE, "issuer-url", issuer_url, "authority information access: CA issuers", "URL"),
-        NUMBER(OPTIONS_TEMPLATE | OPTIONS_CERTIFICATE | OPTIONS_CRL, "days", days, "validity", "N"),
-        NUMBER(OPTIONS_TEMPLATE | OPTIONS_CERTIFICATE, "pathlen", pathlen, "CA:TRUE with that path length",
-               "N"),
-        TEXT(OPTIONS_EXCHANGE, "siguuid", siguuid, "the request's siguuid instead of a fresh one", "TEXT"),
-        NUMBER(OPTIONS_EXCHANGE, "ttl", ttl, "ttl in the envelopes (30; 0: none)", "SECONDS"),
-        NUMBER(OPTIONS_EXCHANGE, "timeout", timeout, "patience for one attempt (30)", "SECONDS"),
-        NUMBER(OPTIONS_EXCHANGE, "attempts", attempts, "the same siguuid again after a timeout (1)", "N"),
-        FLAG(OPTIONS_EXCHANGE, "reuse-offer", reuse_offer,
-             "don't solicit where an earlier offer still holds"),
-        TEXT(OPTIONS_CERTIFICATE, "csr", csr, "a PEM certificate request", "FILE"),
-        TEXT(OPTIONS_CERTIFICATE, "new-key", new_key, "make a key: rsa2048, rsa4096, p256 (usual), p384",
-             "TYPE"),
-        TEXT(OPTIONS_CERTIFICATE, "key-out", key_out, "where the new key goes", "FILE"),
-        TEXT(OPTIONS_CERTIFICATE, "key-usage", key_usage, "as digitalSignature,keyEncipherment", "USAGES"),
-        TEXT(OPTIONS_CERTIFICATE, "eku", eku, "as serverAuth,clientAuth", "USAGES"),
-        TEXTS(OPTIONS_CERTIFICATE, "dns", dns, "alternative name, may be repeated", "NAME"),
-        TEXTS(OPTIONS_CERTIFICATE, "ip", ip, "alternative address, may be repeated", "ADDRESS"),
-        TEXTS(OPTIONS_CERTIFICATE, "uri", uri, "alternative URI, may be repeated", "URI"),
-        TEXTS(OPTIONS_CERTIFICATE, "email", email, "alternative address, may be repeated", "ADDRESS"),
-        TEXT(OPTIONS_CERTIFICATE | OPTIONS_CMS, "options", options,
-             "JSON of `options`, or @FILE; the other options add to it", "JSON"),
-        TEXTS(OPTIONS_CRL, "revoke", revoke, "revoke it before, may be repeated", "SERIAL[,REASON]"),
-        TEXT(OPTIONS_CMS, "data", data, "what is to be signed, or @FILE", "TEXT"),
-        TEXT(OPTIONS_CMS, "outform", outform, "PEM (usual), SMIME or DER", "FORM"),
-        TEXT(OPTIONS_CMS, "encoding", encoding, "binary: send the data as base64url", "ENCODING"),
-        TEXT(OPTIONS_CMS, "addcerts", addcerts, "PEM certificates to add", "FILE"),
-        TEXT(OPTIONS_CMS, "contenttype", contenttype, "content type", "OID"),
-        FLAG(OPTIONS_CMS, "no-smimecap", no_smimecap, "without the attribute sMIMECapabilities"),
-        TEXT(OPTIONS_DRIVE, "kind", kind, "csr (usual), crl, cms or mixed", "KIND"),
-        NUMBER(OPTIONS_DRIVE, "requests", requests, "how many (100)", "N"),
-        NUMBER(OPTIONS_DRIVE, "concurrency", concurrency, "how many at a time (8)", "N"),
-        NUMBER(OPTIONS_DRIVE, "samples", samples, "how many the openssl command judges, too (10)", "N"),
-        NUMBER(OPTIONS_DRIVE, "seconds", seconds, "begin requests for that long, however many", "N"),
-        FLAG(OPTIONS_DRIVE, "retry-refused", retry_refused,
-             "a refusal is asked for again while attempts are left"),
-        NUMBER(OPTIONS_DRIVE, "linger", linger, "wait that long for duplicates at the end", "MS"),
-        FLAG(OPTIONS_FAULTS, "list", list, "all faults, with their parameters"),
-        FLAG(OPTIONS_FAULTS, "clear", clear, "end what was set before"),
-        FLAG(OPTIONS_FAULTS, "chaos", chaos, "a bit of everything that an agent has to survive"),
-        TEXT(OPTIONS_FAULTS, "at", at,
-             "solicit, request, message (both) or bootstrap, where a fault has the choice", "PLACE"),
-        NUMBER(OPTIONS_FAULTS, "count", count, "how many times (1, with --probability for ever = 0)", "N"),
-        {OPTIONS_FAULTS,
-         {"probability", 0, 0, G_OPTION_ARG_DOUBLE, &options->probability, "of striking each time", "0..1"}},
-        NUMBER(OPTIONS_FAULTS, "seed", seed, "of the dice; the one in use is printed", "N"),
-        NUMBER(OPTIONS_FAULTS, "close-now", close_now, "close all connections at once", "CODE"),
-        TEXT(OPTIONS_RAW, "signtype", signtype, "of the envelope (csr)", "TEXT"),
-        TEXT(OPTIONS_RAW, "json", json_file, "JSON of the inner member `request` (- is stdin)", "FILE"),
-        TEXT(OPTIONS_RAW, "inner", inner_file, "the whole inner text, which needn't be JSON", "FILE"),
-        TEXT(OPTIONS_RAW, "uuid", uuid, "addressee instead of who offered", "TEXT"),
-        TEXT(OPTIONS_RAW, "outer-siguuid", outer_siguuid, "the envelope's instead of the same", "TEXT"),
-        NUMBER(OPTIONS_RAW, "caindex", caindex, "instead of the offered one", "N"),
-        NUMBER(OPTIONS_RAW, "signing-time", signing_time, "seconds from now, may be negative", "SECONDS"),
-        TEXT(OPTIONS_WAIT, "counter", counter, "a counter of status instead of agents", "NAME"),
-        NUMBER(OPTIONS_WAIT, "value", value, "what the counter must reach (1)", "N"),
-        NUMBER(OPTIONS_WAIT, "agents", agents, "how many agents (1; 0: none any more)", "N"),
-        {OPTIONS_FAULTS | OPTIONS_AUTHORITY,
-         {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options->rest, NULL, NULL}},
-    };
-    for (gsize i = 0; i < G_N_ELEMENTS(all); i++)
-        if (all[i].groups == 0 || all[i].groups & groups) {
-            const GOptionEntry pair[] = {all[i].entry, {NULL}};
-            g_option_context_add_main_entries(context, pair, NULL);
-        }
+    for (gsize i = 0; i < G_N_ELEMENTS(table); i++) {
+        if (table[i].groups != 0 && !(table[i].groups & groups))
+            continue;
+        const GOptionEntry pair[] = {{.long_name = table[i].name,
+                                      .arg = table[i].kind,
+                                      .arg_data = (char *)options + table[i].field,
+                                      .description = table[i].help,
+                                      .arg_description = table[i].argument},
+                                     {NULL}};
+        g_option_context_add_main_entries(context, pair, NULL);
+    }
+}
+
+static void set_to_unset(ClientOptions *options)
+{
+    *options = (ClientOptions){.probability = -1};
+    for (gsize i = 0; i < G_N_ELEMENTS(table); i++)
+        if (table[i].kind == NUMBER)
+            *(gint64 *)((char *)options + table[i].field) = OPTION_UNSET;
 }
 
 bool options_parse(ClientOptions *options, OptionGroups groups, const char *summary, int *argc, char ***argv,
                    GError **error)
 {
-    *options = (ClientOptions){.days = OPTION_UNSET,
-                               .pathlen = OPTION_UNSET,
-                               .ttl = OPTION_UNSET,
-                               .timeout = OPTION_UNSET,
-                               .attempts = OPTION_UNSET,
-                               .requests = OPTION_UNSET,
-                               .concurrency = OPTION_UNSET,
-                               .samples = OPTION_UNSET,
-                               .linger = OPTION_UNSET,
-                               .seconds = OPTION_UNSET,
-                               .count = OPTION_UNSET,
-                               .probability = -1,
-                               .seed = OPTION_UNSET,
-                               .close_now = OPTION_UNSET,
-                               .caindex = OPTION_UNSET,
-                               .signing_time = OPTION_UNSET,
-                               .value = OPTION_UNSET,
-                               .agents = OPTION_UNSET};
+    set_to_unset(options);
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_option_context_set_summary(context, summary);
     add_entries(context, options, groups);
