@@ -42,24 +42,36 @@ static const char *detail(const Call *call, const char *name)
     return NULL;
 }
 
+/* "GenerateKey on slot 12345678/9c", as people name things. Transfer full. */
+static char *act_in_words(const Call *call)
+{
+    const char *token = detail(call, "token");
+    const char *slot = detail(call, "slot");
+    if (slot != NULL && *slot != '\0')
+        return g_strdup_printf("%s on slot %s/%s", call->method->name, token, slot);
+    return token == NULL ? g_strdup(call->method->name)
+                         : g_strdup_printf("%s on token %s", call->method->name, token);
+}
+
 /* What went wrong before anybody was authorised is the caller's own affair; the rest is an administrator's.
  */
 static void log_outcome(const Call *call, const char *failure)
 {
     const char *path = sd_bus_message_get_path(call->message);
     const char *sender = sd_bus_message_get_sender(call->message);
-    const LogField *fields =
-        LOG_FIELDS({"IOTHSM_METHOD", call->method->name}, {"IOTHSM_OBJECT", path}, {"IOTHSM_CALLER", sender},
-                   {"IOTHSM_TOKEN", detail(call, "token")}, {"IOTHSM_SLOT", detail(call, "slot")});
+    g_autofree char *act = act_in_words(call);
+    g_autofree char *uid = call->uid < 0 ? NULL : g_strdup_printf("%" G_GINT64_FORMAT, call->uid);
+    const LogField *fields = LOG_FIELDS(
+        {"IOTHSM_METHOD", call->method->name}, {"IOTHSM_OBJECT", path}, {"IOTHSM_CALLER", sender},
+        {"IOTHSM_UID", uid}, {"IOTHSM_TOKEN", detail(call, "token")}, {"IOTHSM_SLOT", detail(call, "slot")});
     bool asked = call->watch != NULL;
+    const char *who = uid != NULL ? uid : "unknown";
     if (!asked)
-        log_event(LOG_DEBUG, NULL, fields, "%s on %s: %s", call->method->name, path,
-                  failure ? failure : "done");
+        log_event(LOG_DEBUG, NULL, fields, "%s: %s", act, failure ? failure : "done");
     else if (failure == NULL)
-        log_event(LOG_INFO, NULL, fields, "%s on %s is done for %s", call->method->name, path, sender);
+        log_event(LOG_INFO, NULL, fields, "%s is done for user %s (%s)", act, who, sender);
     else
-        log_event(LOG_NOTICE, NULL, fields, "%s on %s failed for %s: %s", call->method->name, path, sender,
-                  failure);
+        log_event(LOG_NOTICE, NULL, fields, "%s failed for user %s (%s): %s", act, who, sender, failure);
 }
 
 static void call_send(Call *call, sd_bus_message *answer)
@@ -296,10 +308,12 @@ static void read_secrets(Call *call)
     call->method->act(call);
 }
 
-static void on_verdict(sd_bus_message *message, int verdict, const sd_bus_error *error, void *userdata)
+static void on_verdict(sd_bus_message *message, int verdict, int64_t uid, const sd_bus_error *error,
+                       void *userdata)
 {
     Call *call = userdata;
     call->asking = false;
+    call->uid = uid;
     if (verdict > 0)
         read_secrets(call);
     else
@@ -351,6 +365,7 @@ static Call *call_new(Object *object, sd_bus_message *message)
         method++;
     Call *call = g_new0(Call, 1);
     call->bus = object->bus;
+    call->uid = -1;
     call->message = sd_bus_message_ref(message);
     call->method = method;
     call->action = method->action;

@@ -43,6 +43,7 @@ struct Call {
     Arguments arguments;
     struct SenderWatch *watch;
     bool asking; /* authorize has it */
+    int64_t uid; /* the caller's user; -1: not known yet */
 };
 
 /* sd-bus's handler of every method: finds its row and takes it from there. */

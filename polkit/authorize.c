@@ -46,7 +46,7 @@ typedef struct Question {
     void *userdata;
     SenderWatch *watch;
     sd_bus_slot *pending;
-    uid_t uid;
+    int64_t uid;           /* -1: not known yet */
     char *cancellation_id; /* set while polkit has the question */
 } Question;
 
@@ -64,7 +64,7 @@ static void question_free(Question *question)
 static void question_settle(Question *question, int verdict, const sd_bus_error *error)
 {
     g_hash_table_steal(question->authorize->questions, question);
-    question->done(question->call, verdict, error, question->userdata);
+    question->done(question->call, verdict, question->uid, error, question->userdata);
     question_free(question);
 }
 
@@ -190,7 +190,7 @@ static int ask_polkit(Question *question)
     return r;
 }
 
-static bool room_at_polkit(const Authorize *authorize, uid_t uid)
+static bool room_at_polkit(const Authorize *authorize, int64_t uid)
 {
     guint all = 0, of_user = 0;
     GHashTableIter iter;
@@ -260,6 +260,7 @@ int authorize_ask(Authorize *authorize, sd_bus_message *call, const char *action
     const char *sender = sd_bus_message_get_sender(call);
     Question *question = g_new0(Question, 1);
     question->authorize = authorize;
+    question->uid = -1;
     question->call = sd_bus_message_ref(call);
     question->action = g_strdup(action);
     question->details = g_strdupv((char **)details);

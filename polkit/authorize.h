@@ -7,12 +7,14 @@
  * sender that left meanwhile: refused. */
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-bus.h>
 
 /* Runs exactly once, on the main thread, unless authorize_close comes first. |verdict| > 0: allowed;
  * otherwise |error| is filled for the caller with one of the standard names (AccessDenied,
- * InteractiveAuthorizationRequired). */
-typedef void (*AuthorizeFunc)(sd_bus_message *call, int verdict, const sd_bus_error *error, void *userdata);
+ * InteractiveAuthorizationRequired). |uid| is the caller's user, -1 where the bus did not tell. */
+typedef void (*AuthorizeFunc)(sd_bus_message *call, int verdict, int64_t uid, const sd_bus_error *error,
+                              void *userdata);
 
 typedef struct Authorize Authorize;
 

@@ -16,14 +16,17 @@ typedef struct Service {
     guint asked;
     guint verdicts;
     int last_verdict;
+    int64_t last_uid;
     char *last_error;
 } Service;
 
-static void on_verdict(sd_bus_message *call, int verdict, const sd_bus_error *error, void *userdata)
+static void on_verdict(sd_bus_message *call, int verdict, int64_t uid, const sd_bus_error *error,
+                       void *userdata)
 {
     Service *service = userdata;
     service->verdicts++;
     service->last_verdict = verdict;
+    service->last_uid = uid;
     g_free(service->last_error);
     service->last_error = g_strdup(error == NULL ? NULL : error->name);
     if (verdict > 0) {
@@ -49,7 +52,8 @@ static int method_do(sd_bus_message *call, void *userdata, sd_bus_error *error)
     return 1;
 }
 
-static void on_flood_verdict(sd_bus_message *call, int verdict, const sd_bus_error *error, void *userdata)
+static void on_flood_verdict(sd_bus_message *call, int verdict, int64_t uid, const sd_bus_error *error,
+                             void *userdata)
 {
     Service *service = userdata;
     service->verdicts++;
@@ -118,6 +122,7 @@ static void root_and_the_own_user_need_no_polkit(Service *service, gconstpointer
     g_autofree char *answer = call_as(service, -1, false);
     g_assert_cmpstr(answer, ==, "ok");
     g_assert_cmpuint(polkit->questions, ==, 0);
+    g_assert_cmpint(service->last_uid, ==, geteuid());
 }
 
 static void others_are_refused_without_polkit(Service *service, gconstpointer data)

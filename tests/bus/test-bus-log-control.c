@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The log of the running service is turned up and down over org.freedesktop.LogControl1, by root alone. */
+/* The log of the running service is turned up and down over org.freedesktop.LogControl1, by root alone;
+ * and what it says about calls. */
 
 #include "tests/bus/fixture.h"
 #include <string.h>
+#include <unistd.h>
 
 #define LOG_PATH "/org/freedesktop/LogControl1"
 #define LOG_INTERFACE "org.freedesktop.LogControl1"
+#define TOKEN_PATH IOTHSM_PATH "/tokens/F1"
 #define PROPERTIES "org.freedesktop.DBus.Properties"
 
 static void set_up(Fixture **fixture, gconstpointer data)
@@ -69,6 +72,22 @@ static void the_target_decides_where_to(Fixture **fixture, gconstpointer data)
     g_assert_true(reload_is_logged(*fixture));
 }
 
+static void an_administrator_reads_who_did_what(Fixture **fixture, gconstpointer data)
+{
+    if (!fixture_has_other_user())
+        return;
+    sd_bus_message_unref(fixture_call(*fixture, TOKEN_PATH, TOKEN_INTERFACE, "ForgetPin", NULL, ""));
+    fixture_polkit(*fixture, POLKIT_NO);
+    g_autofree char *refused = fixture_call_as(*fixture, OTHER_UID, false, IOTHSM_NAME, TOKEN_PATH,
+                                               TOKEN_INTERFACE, "ForgetPin", NULL);
+    g_assert_true(g_str_has_prefix(refused, SD_BUS_ERROR_ACCESS_DENIED));
+    g_autofree char *log = fixture_log(*fixture);
+    g_autofree char *done = g_strdup_printf("ForgetPin on token F1 is done for user %u (:1.", geteuid());
+    g_autofree char *failed = g_strdup_printf("ForgetPin on token F1 failed for user %d (:1.", OTHER_UID);
+    g_assert_nonnull(strstr(log, done));
+    g_assert_nonnull(strstr(log, failed));
+}
+
 static void what_can_not_be_meant_changes_nothing(Fixture **fixture, gconstpointer data)
 {
     static const char *const wrong[][2] = {
@@ -99,5 +118,6 @@ int main(int argc, char **argv)
     ADD(the_target_decides_where_to);
     ADD(what_can_not_be_meant_changes_nothing);
     ADD(nobody_but_root_reaches_it);
+    ADD(an_administrator_reads_who_did_what);
     return g_test_run();
 }
