@@ -25,8 +25,9 @@ static bool run_add(Cli *cli, char **arguments, GError **error)
             : NULL;
     if (!reply)
         return false;
-    cli_done(cli, cli_object("purpose", purpose, NULL), "The certificate is trusted for %s from now on",
-             purpose);
+    cli_done(
+        cli, cli_object("purpose", purpose, NULL), "The certificate is trusted for %s from now on%s", purpose,
+        g_str_equal(purpose, "platform") ? "; 'iothsmctl trust show' says whether it is PKIaaS.io's" : "");
     return true;
 }
 

@@ -533,6 +533,7 @@ static void test_trust(void)
     g_autofree char *file = write_template(fixture);
     g_autoptr(Run) added = run_iothsmctl("trust add --for=platform $1", file, NULL);
     assert_run(added, 0);
+    g_assert_nonnull(strstr(added->out, "iothsmctl trust show"));
     g_autoptr(Run) shown = run_iothsmctl("trust show -j", NULL);
     assert_run(shown, 0);
     g_autoptr(JsonNode) anchors = run_json(shown);
