@@ -14,6 +14,9 @@
  * connection (max_match_rules_per_connection). */
 #define CALLS_MAX 192
 #define CALLS_PER_SENDER_MAX 64
+/* What everybody may ask of a token; what they may ask of the worker, its queue bounds. The rest is room for
+ * what is authorised. */
+#define FREE_CALLS_MAX 64
 #define OPTIONS_MAX 16
 
 static void call_free(Call *call)
@@ -356,6 +359,21 @@ static bool within_limits(const Bus *bus, const char *sender)
     while (g_hash_table_iter_next(&iter, &key, NULL))
         of_sender += g_strcmp0(sd_bus_message_get_sender(((const Call *)key)->message), sender) == 0;
     return g_hash_table_size(bus->calls) < CALLS_MAX && of_sender < CALLS_PER_SENDER_MAX;
+}
+
+bool call_may_wait(Call *call)
+{
+    GHashTableIter iter;
+    void *key;
+    guint free_calls = 0;
+    g_hash_table_iter_init(&iter, call->bus->calls);
+    while (g_hash_table_iter_next(&iter, &key, NULL))
+        free_calls += ((const Call *)key)->method->action == NULL;
+    if (free_calls <= FREE_CALLS_MAX)
+        return true;
+    fail_as(call, SD_BUS_ERROR_LIMITS_EXCEEDED,
+            "Too many such calls are open; try again when some of them are answered.");
+    return false;
 }
 
 static Call *call_new(Object *object, sd_bus_message *message)

@@ -69,6 +69,10 @@ typedef struct CallOption {
 /* |options| ends with a NULL name. An unknown option is INVALID and named. */
 bool call_read_options(Call *call, const CallOption *options, GError **error);
 
+/* For what everybody may ask and is not answered at once, before it begins: false when too many such calls
+ * are open, and this one is settled then. */
+bool call_may_wait(Call *call);
+
 /* Each settles |call| and frees it. */
 void call_done(const GError *error, void *call);                        /* a DoneFunc: answers () */
 void call_text_done(const char *text, const GError *error, void *call); /* a TextDoneFunc: answers (s) */

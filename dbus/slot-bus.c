@@ -181,7 +181,8 @@ static void on_attested(GPtrArray *chain, const GError *error, void *call)
 
 static void act_attest(Call *call)
 {
-    slot_attest(call->subject, on_attested, call);
+    if (call_may_wait(call))
+        slot_attest(call->subject, on_attested, call);
 }
 
 /* The judgement is made on the worker, since the roots are a file. */
@@ -245,7 +246,8 @@ static void judge_attestation(GPtrArray *chain, const GError *error, void *userd
 
 static void act_describe_attestation(Call *call)
 {
-    slot_attest(call->subject, judge_attestation, call);
+    if (call_may_wait(call))
+        slot_attest(call->subject, judge_attestation, call);
 }
 
 /* --- the interface ----------------------------------------------------------------------------------- */

@@ -322,6 +322,31 @@ static void one_caller_can_not_keep_the_daemon_busy(Fixture **fixture, gconstpoi
     close(ends[1]);
 }
 
+/* Each of three callers asks 64 times for what everybody may ask and a busy token has to answer. */
+static void what_everybody_may_ask_takes_no_place_from_the_rest(Fixture **unused, gconstpointer data)
+{
+    g_autoptr(Fixture) fixture = fixture_new();
+    g_autoptr(EVP_PKEY) key = test_key("p256");
+    g_autofree char *pem = test_key_pem(key, NULL);
+    g_autofree char *file = test_write(fixture_directory(fixture), "key.pem", pem);
+    g_autofree char *token = g_strconcat("--fake=fake:serial=F1,piv=1,delay-ms=4000,key=", file, NULL);
+    fixture_start_daemon(fixture, NULL, "[Tokens]\nSoftHsm=no\n", (const char *const[]){token, NULL}, NULL);
+    sd_bus *greedy[3];
+    guint limited = 0;
+    for (guint i = 0; i < G_N_ELEMENTS(greedy); i++) {
+        greedy[i] = fixture_connect(fixture);
+        for (guint k = 0; k < 64; k++)
+            g_assert_cmpint(sd_bus_call_method_async(greedy[i], NULL, IOTHSM_NAME, SLOT_PATH, SLOT_INTERFACE,
+                                                     "Attest", count_answer, &limited, ""),
+                            >=, 0);
+    }
+    fixture_wait(fixture, is_limited, &limited, 20);
+    g_free(describe(fixture));
+    sd_bus_message_unref(fixture_call(fixture, TOKEN_PATH, TOKEN_INTERFACE, "Drain", NULL, "b", 0));
+    for (guint i = 0; i < G_N_ELEMENTS(greedy); i++)
+        sd_bus_flush_close_unref(greedy[i]);
+}
+
 #define ADD(test) g_test_add("/bus-access/" #test, Fixture *, NULL, set_up, test, tear_down)
 
 int main(int argc, char **argv)
@@ -335,5 +360,7 @@ int main(int argc, char **argv)
     ADD(descriptors_that_hold_no_secret_are_refused);
     ADD(a_wrong_pin_is_tried_once);
     ADD(one_caller_can_not_keep_the_daemon_busy);
+    g_test_add("/bus-access/what_everybody_may_ask_takes_no_place_from_the_rest", Fixture *, NULL, NULL,
+               what_everybody_may_ask_takes_no_place_from_the_rest, NULL);
     return g_test_run();
 }
