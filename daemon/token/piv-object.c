@@ -76,7 +76,8 @@ bool piv_object_content(PivBytes answer, PivBytes *ret_content)
 }
 
 #define CERTIFICATE_MAX (64 * 1024)
-#define GZIP_WINDOW (15 + 16) /* zlib: the largest window, in gzip's format */
+#define WINDOW 15                 /* zlib: the largest one */
+#define GZIP_WINDOW (WINDOW + 16) /* the same in gzip's format */
 
 static X509 *read_der(const guint8 *der, gsize size)
 {
@@ -86,7 +87,8 @@ static X509 *read_der(const guint8 *der, gsize size)
     return certificate && at == der + size ? g_steal_pointer(&certificate) : NULL;
 }
 
-static X509 *read_compressed(PivBytes compressed)
+/* |expected| bytes, or with 0 as many as there are. */
+static X509 *read_compressed(PivBytes compressed, int window, gsize expected)
 {
     g_autofree guint8 *der = g_malloc(CERTIFICATE_MAX);
     z_stream stream = {
@@ -95,20 +97,29 @@ static X509 *read_compressed(PivBytes compressed)
         .next_out = der,
         .avail_out = CERTIFICATE_MAX,
     };
-    if (inflateInit2(&stream, GZIP_WINDOW) != Z_OK)
+    if (inflateInit2(&stream, window) != Z_OK)
         return NULL;
     int result = inflate(&stream, Z_FINISH);
     (void)inflateEnd(&stream);
-    return result == Z_STREAM_END ? read_der(der, stream.total_out) : NULL;
+    if (result != Z_STREAM_END || (expected && stream.total_out != expected))
+        return NULL;
+    return read_der(der, stream.total_out);
 }
 
+/* SP 800-73 has DER and gzip, told apart by tag 71, in which early programs wrote another bit. Net iD, as it
+ * came with cards for years, writes 01 00, the length with its low byte first, and zlib's format. What is
+ * there tells itself. */
 X509 *piv_certificate_parse(PivBytes content)
 {
-    PivBytes certificate, form;
-    if (!piv_tlv_find(content, 0x70, &certificate) || certificate.size == 0)
+    PivBytes value;
+    if (!piv_tlv_find(content, 0x70, &value) || value.size < 4)
         return NULL;
-    bool compressed = piv_tlv_find(content, 0x71, &form) && form.size == 1 && (form.data[0] & 1);
-    return compressed ? read_compressed(certificate) : read_der(certificate.data, certificate.size);
+    const guint8 *at = value.data;
+    if (at[0] == 0x1f && at[1] == 0x8b)
+        return read_compressed(value, GZIP_WINDOW, 0);
+    if (at[0] == 0x01 && at[1] == 0x00)
+        return read_compressed((PivBytes){at + 4, value.size - 4}, WINDOW, at[2] | (gsize)at[3] << 8);
+    return read_der(at, value.size);
 }
 
 static GBytes *build(const guint8 *der, gsize size, bool compressed)

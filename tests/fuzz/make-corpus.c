@@ -169,6 +169,22 @@ static void put_piv_certificate(const char *name, X509 *certificate)
     put_piv_answer(name, 1, answer, writer.size);
 }
 
+/* Net iD's way. */
+static void put_piv_zlib_certificate(const char *name, const guint8 *der, gsize size)
+{
+    guint8 packed[PIV_OBJECT_MAX] = {0x01, 0x00, (guint8)size, (guint8)(size >> 8)};
+    guint8 answer[PIV_OBJECT_MAX + 8];
+    PivWriter writer = {.data = answer, .room = sizeof answer};
+    g_autoptr(GZlibCompressor) compressor = g_zlib_compressor_new(G_ZLIB_COMPRESSOR_FORMAT_ZLIB, 9);
+    gsize read, written;
+    g_assert_cmpint(g_converter_convert(G_CONVERTER(compressor), der, size, packed + 4, sizeof packed - 4,
+                                        G_CONVERTER_INPUT_AT_END, &read, &written, NULL),
+                    ==, G_CONVERTER_FINISHED);
+    piv_write_tlv(&writer, 0x70, packed, 4 + written);
+    piv_write_byte_tlv(&writer, 0x71, 1);
+    put_piv_answer(name, 1, answer, writer.size);
+}
+
 static void put_piv(void)
 {
     static const guint8 of_pin[] = {1, 1, 0xff, 5, 1, 1, 6, 2, 3, 3};
@@ -199,6 +215,7 @@ static void put_piv(void)
     unsigned char *der = NULL;
     int size = i2d_X509(small, &der);
     put_piv_answer("attestation", 2, der, (gsize)size);
+    put_piv_zlib_certificate("certificate-zlib", der, (gsize)size);
     OPENSSL_free(der);
 }
 

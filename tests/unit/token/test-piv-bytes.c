@@ -183,21 +183,68 @@ static void keys_that_a_card_does_not_take_are_refused(void)
 
 static void a_certificate_may_not_grow_without_end(void)
 {
-    /* 1 MB of zeros as gzip, by hand: zlib's own would do, but this says what it is about. */
-    g_autoptr(GString) zeros = g_string_new(NULL);
-    for (guint i = 0; i < 1 << 20; i++)
-        g_string_append_c(zeros, '\0');
-    g_autoptr(GZlibCompressor) compressor = g_zlib_compressor_new(G_ZLIB_COMPRESSOR_FORMAT_GZIP, 9);
-    guint8 packed[4000];
-    gsize read, written;
-    g_converter_convert(G_CONVERTER(compressor), zeros->str, zeros->len, packed, sizeof packed,
-                        G_CONVERTER_INPUT_AT_END, &read, &written, NULL);
-    guint8 room[4096];
+    static const GZlibCompressorFormat formats[] = {G_ZLIB_COMPRESSOR_FORMAT_GZIP,
+                                                    G_ZLIB_COMPRESSOR_FORMAT_ZLIB};
+    /* 1 MB of zeros. */
+    g_autofree char *zeros = g_malloc0(1 << 20);
+    for (guint i = 0; i < G_N_ELEMENTS(formats); i++) {
+        g_autoptr(GZlibCompressor) compressor = g_zlib_compressor_new(formats[i], 9);
+        guint8 packed[4000] = {0x01, 0x00}, room[4096];
+        gsize head = formats[i] == G_ZLIB_COMPRESSOR_FORMAT_ZLIB ? 4 : 0, read, written;
+        g_converter_convert(G_CONVERTER(compressor), zeros, 1 << 20, packed + head, sizeof packed - head,
+                            G_CONVERTER_INPUT_AT_END, &read, &written, NULL);
+        PivWriter writer = {.data = room, .room = sizeof room};
+        piv_write_tlv(&writer, 0x70, packed, head + written);
+        piv_write_byte_tlv(&writer, 0x71, 1);
+        g_assert_false(writer.overflow);
+        g_assert_null(piv_certificate_parse((PivBytes){room, writer.size}));
+    }
+}
+
+/* An object's content with |packed| in it, and |form| in the byte that says how. */
+static X509 *parse_object(const guint8 *packed, gsize size, guint8 form)
+{
+    guint8 room[PIV_OBJECT_MAX];
     PivWriter writer = {.data = room, .room = sizeof room};
-    piv_write_tlv(&writer, 0x70, packed, written);
-    piv_write_byte_tlv(&writer, 0x71, 1);
+    piv_write_tlv(&writer, 0x70, packed, size);
+    piv_write_byte_tlv(&writer, 0x71, form);
     g_assert_false(writer.overflow);
-    g_assert_null(piv_certificate_parse((PivBytes){room, writer.size}));
+    return piv_certificate_parse((PivBytes){room, writer.size});
+}
+
+static void assert_is_read(X509 *certificate, const guint8 *packed, gsize size, guint8 form)
+{
+    g_autoptr(X509) read = parse_object(packed, size, form);
+    g_assert_true(read && X509_cmp(read, certificate) == 0);
+}
+
+/* gzip is the standard's, with the bit that early programs wrote, too; the other one is Net iD's. */
+static void certificates_are_read_however_they_were_compressed(void)
+{
+    g_autoptr(EVP_PKEY) key = test_key("p256");
+    g_autoptr(X509) certificate = test_ca("Compressed", key);
+    guint8 gzip[2048], zlib[2048] = {0x01, 0x00}, longer[2048];
+    unsigned char *der = NULL;
+    gsize size = (gsize)i2d_X509(certificate, &der), read, gzip_size, zlib_size;
+    g_autoptr(GZlibCompressor) to_gzip = g_zlib_compressor_new(G_ZLIB_COMPRESSOR_FORMAT_GZIP, 9);
+    g_autoptr(GZlibCompressor) to_zlib = g_zlib_compressor_new(G_ZLIB_COMPRESSOR_FORMAT_ZLIB, 9);
+    g_converter_convert(G_CONVERTER(to_gzip), der, size, gzip, sizeof gzip, G_CONVERTER_INPUT_AT_END, &read,
+                        &gzip_size, NULL);
+    g_converter_convert(G_CONVERTER(to_zlib), der, size, zlib + 4, sizeof zlib - 4, G_CONVERTER_INPUT_AT_END,
+                        &read, &zlib_size, NULL);
+    zlib[2] = (guint8)size;
+    zlib[3] = (guint8)(size >> 8);
+    assert_is_read(certificate, der, size, 0);
+    assert_is_read(certificate, gzip, gzip_size, 0x01);
+    assert_is_read(certificate, gzip, gzip_size, 0x80);
+    assert_is_read(certificate, zlib, 4 + zlib_size, 0x01);
+
+    memcpy(longer, zlib, sizeof longer);
+    longer[2]++;
+    g_assert_null(parse_object(longer, 4 + zlib_size, 0x01));
+    for (gsize cut = 0; cut < 4 + zlib_size; cut++)
+        g_assert_null(parse_object(zlib, cut, 0x01));
+    OPENSSL_free(der);
 }
 
 static void where_the_management_key_lies_is_kept_with_all_else(void)
@@ -261,6 +308,7 @@ int main(int argc, char *argv[])
     TEST(the_tombstone_is_known);
     TEST(keys_that_a_card_does_not_take_are_refused);
     TEST(a_certificate_may_not_grow_without_end);
+    TEST(certificates_are_read_however_they_were_compressed);
     TEST(where_the_management_key_lies_is_kept_with_all_else);
     TEST(what_others_keep_beside_the_management_key_stays);
     return g_test_run();
