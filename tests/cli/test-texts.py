@@ -221,6 +221,17 @@ def every_member_of_the_bus_is_in_its_man_page():
 
 
 @holds
+def every_member_of_the_description_is_in_the_man_page():
+    page = man_text("org.pkiaas.IoTHSM.5")
+    properties = {name[0].lower() + name[1:] for kind, name in interface_members() if kind == "property"}
+    everything = read("daemon/describe.c").split("static void judge(")[0]
+    described = set(re.findall(r'\w+\(object, "(\w+)"', everything))
+    assert "otherName" in described and "pinRetries" in described
+    missing = [member for member in sorted(described - properties) if not re.search(rf"\b{member}\b", page)]
+    assert not missing, "not in org.pkiaas.IoTHSM(5): " + " ".join(missing)
+
+
+@holds
 def every_method_without_descriptors_has_an_example():
     page = man_text("org.pkiaas.IoTHSM.5")
     folder = os.path.join(SOURCE, "dbus")
