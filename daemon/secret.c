@@ -87,6 +87,16 @@ gsize secret_size(const Secret *secret)
     return secret->size;
 }
 
+bool secret_is(const Secret *secret, const void *data, gsize size)
+{
+    return secret && secret->size == size && CRYPTO_memcmp(secret->data, data, size) == 0;
+}
+
+bool secret_equal(const Secret *one, const Secret *other)
+{
+    return other && secret_is(one, other->data, other->size);
+}
+
 /* One secret on its way in: from a descriptor that is read until its end. */
 typedef struct Reading {
     int fd;

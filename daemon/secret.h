@@ -31,6 +31,9 @@ void secret_unref(Secret *secret); /* accepts NULL */
 /* The bytes, and a NUL behind them that is not part of the size. Valid while a reference is held. */
 const char *secret_data(const Secret *secret);
 gsize secret_size(const Secret *secret);
+/* In a time that does not tell where they differ. NULL equals nothing. */
+bool secret_equal(const Secret *one, const Secret *other);
+bool secret_is(const Secret *secret, const void *data, gsize size);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Secret, secret_unref)
 

@@ -8,6 +8,7 @@
 #include "daemon/token/attestation.h"
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
+#include "daemon/token/piv.h"
 #include <openssl/x509v3.h>
 #include <string.h>
 
@@ -80,8 +81,6 @@ static bool read_serial(Attestation *to, const X509 *certificate, GError **error
 
 static bool read_policies(Attestation *to, const X509 *certificate, GError **error)
 {
-    static const char *const pin[] = {[1] = "never", [2] = "once", [3] = "always"};
-    static const char *const touch[] = {[1] = "never", [2] = "always", [3] = "cached"};
     Claim claim;
     if (!find_claim(certificate, OID_POLICIES, &claim, error))
         return false;
@@ -89,9 +88,8 @@ static bool read_policies(Attestation *to, const X509 *certificate, GError **err
         return true;
     if (claim.size != 2)
         return set_malformed(OID_POLICIES, error);
-    /* Further values exist (tokens with a fingerprint reader); they have no name here. */
-    to->pin_policy = claim.data[0] < G_N_ELEMENTS(pin) ? pin[claim.data[0]] : NULL;
-    to->touch_policy = claim.data[1] < G_N_ELEMENTS(touch) ? touch[claim.data[1]] : NULL;
+    to->pin_policy = piv_pin_policy_to_string(claim.data[0]);
+    to->touch_policy = piv_touch_policy_to_string(claim.data[1]);
     return true;
 }
 

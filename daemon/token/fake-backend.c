@@ -3,6 +3,7 @@
 /* A driver for the fake token: what it tells, its PINs and its management key. */
 
 #include "daemon/token/fake-private.h"
+#include "daemon/token/piv.h"
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <string.h>
@@ -132,7 +133,7 @@ static PinState pin_state(const FakeToken *token)
         return PIN_STATE_BLOCKED;
     if (token->logged_in)
         return PIN_STATE_SET;
-    return token->piv && strcmp(token->pin, "123456") == 0 ? PIN_STATE_FACTORY : PIN_STATE_MISSING;
+    return token->piv && strcmp(token->pin, PIV_FACTORY_PIN) == 0 ? PIN_STATE_FACTORY : PIN_STATE_MISSING;
 }
 
 static const char *management_key_state(const FakeToken *token)
@@ -184,7 +185,7 @@ static TokenInfo *fake_probe(Backend *backend, GError **error)
 
 static bool is_pin(const Secret *pin, const char *right)
 {
-    return secret_size(pin) == strlen(right) && memcmp(secret_data(pin), right, secret_size(pin)) == 0;
+    return secret_is(pin, right, strlen(right));
 }
 
 /* One try. Called with the lock. */
@@ -266,12 +267,6 @@ static bool fake_unblock_pin(Backend *backend, Secret *puk, Secret *new_pin, GEr
     return fake_leave(token, right);
 }
 
-static bool is_management_key(const FakeToken *token, const Secret *key)
-{
-    return secret_size(key) == secret_size(token->management_key) &&
-           CRYPTO_memcmp(secret_data(key), secret_data(token->management_key), secret_size(key)) == 0;
-}
-
 static void replace_management_key(FakeToken *token, const ManagementKeyChange *change)
 {
     char *bytes = NULL;
@@ -292,7 +287,7 @@ static bool fake_set_management_key(Backend *backend, const ManagementKeyChange 
     FakeToken *token = fake_enter(backend, error);
     if (!token)
         return false;
-    if (change->current && !is_management_key(token, change->current)) {
+    if (change->current && !secret_equal(change->current, token->management_key)) {
         g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_MANAGEMENT_KEY_WRONG,
                     "Token %s refused the management key", token->serial);
         return fake_leave(token, false);

@@ -5,6 +5,7 @@
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/fake-private.h"
 #include "daemon/token/key-provider.h"
+#include "daemon/token/piv.h"
 #include <fcntl.h>
 #include <openssl/rsa.h>
 #include <string.h>
@@ -113,18 +114,8 @@ bool fake_clear_slot(Backend *backend, const char *name, GError **error)
     return fake_leave(token, cleared);
 }
 
-static guint8 policy_byte(const char *const *names, const char *name)
-{
-    guint8 byte = 1;
-    while (names[byte - 1] && g_strcmp0(names[byte - 1], name) != 0)
-        byte++;
-    return byte;
-}
-
 GPtrArray *fake_attest(Backend *backend, const char *name, GError **error)
 {
-    static const char *const pin[] = {"never", "once", "always", NULL};
-    static const char *const touch[] = {"never", "always", "cached", NULL};
     FakeToken *token = fake_enter(backend, error);
     if (!token)
         return NULL;
@@ -132,8 +123,9 @@ GPtrArray *fake_attest(Backend *backend, const char *name, GError **error)
     const SlotInfo *slot = find_slot(token, name, error);
     GPtrArray *chain = NULL;
     if (slot && slot->origin == KEY_ORIGIN_GENERATED) {
-        const guint8 policies[2] = {policy_byte(pin, slot->pin_policy),
-                                    policy_byte(touch, slot->touch_policy)};
+        guint8 policies[2] = {0, 0};
+        (void)piv_pin_policy_from_string(slot->pin_policy, &policies[0], NULL);
+        (void)piv_touch_policy_from_string(slot->touch_policy, &policies[1], NULL);
         guint64 serial = g_ascii_strtoull(token->serial, NULL, 10);
         chain = fake_attester_attest(token->attester, slot->public_key, serial, policies);
     } else if (slot) {

@@ -4,12 +4,9 @@
 
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/fake-private.h"
+#include "daemon/token/piv-object.h"
 #include <openssl/pem.h>
 #include <string.h>
-
-/* PIV's, and no secret. */
-static const guint8 factory_management_key[] = {1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4,
-                                                5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8};
 
 #define TOUCH_LIMIT_MS 15000
 
@@ -106,8 +103,8 @@ static bool write_root(const FakeToken *token, GError **error)
 /* What a YubiKey leaves the factory with. */
 static bool make_piv(FakeToken *token, GError **error)
 {
-    guint8 digits[sizeof factory_management_key];
-    memcpy(digits, factory_management_key, sizeof digits);
+    guint8 digits[sizeof piv_factory_management_key];
+    memcpy(digits, piv_factory_management_key, sizeof digits);
     const char *text = token->management_key_digits;
     for (gsize i = 0; text && i < sizeof digits && strlen(text) == 2 * sizeof digits; i++)
         digits[i] = (guint8)(g_ascii_xdigit_value(text[2 * i]) << 4 | g_ascii_xdigit_value(text[2 * i + 1]));
@@ -136,9 +133,7 @@ static bool fill_slot(FakeToken *token, GError **error)
 
 bool fake_token_has_factory_management_key(const FakeToken *token)
 {
-    return secret_size(token->management_key) == sizeof factory_management_key &&
-           memcmp(secret_data(token->management_key), factory_management_key,
-                  sizeof factory_management_key) == 0;
+    return secret_is(token->management_key, piv_factory_management_key, sizeof piv_factory_management_key);
 }
 
 static FakeToken *fake_token_new(const char *spec, GError **error)
@@ -307,18 +302,32 @@ guint fake_source_contents_signed(Source *source, const char *serial)
     return g_hash_table_size(token->signed_contents);
 }
 
-guint fake_source_pins_presented(Source *source, const char *serial)
+/* One of the token's counters. */
+static guint read_counter(Source *source, const char *serial, gsize offset)
 {
     FakeToken *token = find_token(source, serial);
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
-    return token->pins_presented;
+    return G_STRUCT_MEMBER(guint, token, offset);
+}
+
+guint fake_source_pins_presented(Source *source, const char *serial)
+{
+    return read_counter(source, serial, offsetof(FakeToken, pins_presented));
 }
 
 guint fake_source_most_at_once(Source *source, const char *serial)
 {
-    FakeToken *token = find_token(source, serial);
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
-    return token->most_at_once;
+    return read_counter(source, serial, offsetof(FakeToken, most_at_once));
+}
+
+guint fake_source_waits_for_touch(Source *source, const char *serial)
+{
+    return read_counter(source, serial, offsetof(FakeToken, waits));
+}
+
+guint fake_source_attestations(Source *source, const char *serial)
+{
+    return read_counter(source, serial, offsetof(FakeToken, attestations));
 }
 
 void fake_source_touch(Source *source, const char *serial)
@@ -327,20 +336,6 @@ void fake_source_touch(Source *source, const char *serial)
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
     token->touched_at = g_get_monotonic_time();
     g_cond_broadcast(&token->released);
-}
-
-guint fake_source_waits_for_touch(Source *source, const char *serial)
-{
-    FakeToken *token = find_token(source, serial);
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
-    return token->waits;
-}
-
-guint fake_source_attestations(Source *source, const char *serial)
-{
-    FakeToken *token = find_token(source, serial);
-    g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&token->lock);
-    return token->attestations;
 }
 
 X509 *fake_source_attestation_root(Source *source, const char *serial)

@@ -26,8 +26,6 @@
 
 #define fail(...) (ERR_raise_data(ERR_LIB_USER, ERR_R_INTERNAL_ERROR, __VA_ARGS__), 0)
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_MD, EVP_MD_free)
-
 typedef enum KeyKind { KIND_RSA, KIND_EC, KIND_ED25519, N_KINDS } KeyKind;
 static const char *const kind_names[N_KINDS] = {"RSA", "EC", "ED25519"};
 

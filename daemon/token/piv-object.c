@@ -169,7 +169,7 @@ X509 *piv_attestation_parse(PivBytes answer)
     return usable ? g_steal_pointer(&certificate) : NULL;
 }
 
-static const PivManagementAlgorithm management_algorithms[] = {
+const PivManagementAlgorithm piv_management_algorithms[PIV_MANAGEMENT_ALGORITHMS] = {
     {"3des", 0x03, "DES-EDE3-ECB", 24, 8, 0},
     {"aes128", 0x08, "AES-128-ECB", 16, 16, FIRMWARE_AES},
     {"aes192", 0x0a, "AES-192-ECB", 24, 16, FIRMWARE_AES},
@@ -181,17 +181,17 @@ const guint8 piv_factory_management_key[24] = {1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 
 
 const PivManagementAlgorithm *piv_management_algorithm(guint8 id)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(management_algorithms); i++)
-        if (management_algorithms[i].id == id)
-            return &management_algorithms[i];
+    for (gsize i = 0; i < PIV_MANAGEMENT_ALGORITHMS; i++)
+        if (piv_management_algorithms[i].id == id)
+            return &piv_management_algorithms[i];
     return NULL;
 }
 
 const PivManagementAlgorithm *piv_management_algorithm_find(const char *name, Firmware firmware,
                                                             GError **error)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(management_algorithms); i++) {
-        const PivManagementAlgorithm *algorithm = &management_algorithms[i];
+    for (gsize i = 0; i < PIV_MANAGEMENT_ALGORITHMS; i++) {
+        const PivManagementAlgorithm *algorithm = &piv_management_algorithms[i];
         if (!g_str_equal(algorithm->name, name))
             continue;
         if (firmware >= algorithm->since)

@@ -49,6 +49,8 @@ typedef struct PivManagementAlgorithm {
     Firmware since;
 } PivManagementAlgorithm;
 
+#define PIV_MANAGEMENT_ALGORITHMS 4
+extern const PivManagementAlgorithm piv_management_algorithms[PIV_MANAGEMENT_ALGORITHMS];
 #define PIV_MANAGEMENT_KEY_MAX 32
 #define PIV_MANAGEMENT_BLOCK_MAX 16
 extern const guint8 piv_factory_management_key[24];

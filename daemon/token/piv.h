@@ -32,6 +32,11 @@ typedef struct PivSlot {
 #define PIV_SLOT_MANAGEMENT 0x9b
 #define PIV_SLOT_ATTESTATION 0xf9
 
+/* What a token leaves the factory with, and no secret. */
+#define PIV_FACTORY_PIN "123456"
+/* Key references of PIN and PUK. */
+enum { PIV_REFERENCE_PIN = 0x80, PIV_REFERENCE_PUK = 0x81 };
+
 extern const PivSlot piv_slots[PIV_SLOTS];
 /* A PIV name in any case, or the original agent's id ("02", hexadecimal: protocol.md 6.2). NULL: neither. */
 const PivSlot *piv_slot_find(const char *spelling);

@@ -15,9 +15,6 @@
 #define LABEL_NAME_PREFIX "label="
 #define COORDINATE_MAX 66 /* bytes of a P-521 coordinate */
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(OSSL_PARAM_BLD, OSSL_PARAM_BLD_free)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(OSSL_PARAM, OSSL_PARAM_free)
-
 void template_clear(Template *template)
 {
     for (CK_ULONG i = 0; i < template->size; i++)

@@ -16,8 +16,6 @@
 #include <openssl/err.h>
 #include <string.h>
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(ECDSA_SIG, ECDSA_SIG_free)
-
 #define PKCS1_PADDING_MIN 11
 #define RAW_ECDSA_MAX 132 /* r and s on P-521 */
 

@@ -6,7 +6,6 @@
  * private objects' handles invalid, and so happens with nobody else inside the module. */
 
 #include "daemon/token/pkcs11-token.h"
-#include <openssl/crypto.h>
 
 #define IDLE_SESSIONS_MAX 16
 
@@ -273,12 +272,6 @@ static bool may_try(Pkcs11Token *token, bool insist, GError **error)
     return false;
 }
 
-static bool same_secret(const Secret *one, const Secret *other)
-{
-    return one && other && secret_size(one) == secret_size(other) &&
-           CRYPTO_memcmp(secret_data(one), secret_data(other), secret_size(one)) == 0;
-}
-
 static void keep_pin(Pkcs11Token *token, Secret *pin)
 {
     secret_ref(pin);
@@ -290,7 +283,7 @@ static void keep_pin(Pkcs11Token *token, Secret *pin)
  * whether |pin| had been refused, could not know yet. */
 static bool was_just_refused(const Pkcs11Token *token, const Secret *pin, GError **error)
 {
-    if (!same_secret(token->refused, pin))
+    if (!secret_equal(token->refused, pin))
         return false;
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
                 "Token %s has another PIN now and refused this one a moment ago; it was not tried again",
@@ -302,7 +295,7 @@ static bool was_just_refused(const Pkcs11Token *token, const Secret *pin, GError
 static bool try_login(Pkcs11Token *token, Secret *pin, bool insist, GError **error)
 {
     bool user = is_user_session(token, token->session, NULL);
-    if (user && same_secret(token->pin, pin))
+    if (user && secret_equal(token->pin, pin))
         return true;
     if (was_just_refused(token, pin, error) || !may_try(token, insist, error))
         return false;

@@ -12,9 +12,6 @@
 
 #define fail(...) (ERR_raise_data(ERR_LIB_USER, ERR_R_INTERNAL_ERROR, __VA_ARGS__), false)
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_MD, EVP_MD_free)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509_SIG, X509_SIG_free)
-
 typedef struct Padding {
     EVP_PKEY_CTX *settings;
     EVP_PKEY *public_key;

@@ -6,36 +6,42 @@
  * functions runs on the worker. */
 
 #include "daemon/error.h"
+#include "daemon/token/piv-object.h"
 #include "daemon/token/token-private.h"
-#include <string.h>
 
 static const SealingKind management_keys = {"management-keys", "management key",
                                             IOTHSM_ERROR_MANAGEMENT_KEY_REQUIRED,
                                             "give it again with iothsmctl management-key set"};
 
-/* By PIV's names; lengths in bytes. */
-static const struct {
-    const char *name;
-    gsize size;
-} algorithms[] = {{"3des", 24}, {"aes128", 16}, {"aes192", 24}, {"aes256", 32}};
-
-static bool is_key_size(const char *algorithm, gsize size)
+/* Whatever firmware the token has: the backend knows that. NULL with INVALID. */
+static const PivManagementAlgorithm *find_algorithm(const char *name, GError **error)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(algorithms); i++)
-        if (size == algorithms[i].size && (!algorithm || strcmp(algorithm, algorithms[i].name) == 0))
-            return true;
-    return false;
+    return piv_management_algorithm_find(name, G_MAXUINT32, error);
 }
 
-static bool is_algorithm(const char *name)
+static bool is_key_size(const PivManagementAlgorithm *algorithm, gsize size)
 {
-    for (gsize i = 0; i < G_N_ELEMENTS(algorithms); i++)
-        if (strcmp(name, algorithms[i].name) == 0)
-            return true;
-    return false;
+    bool found = false;
+    for (gsize i = 0; i < PIV_MANAGEMENT_ALGORITHMS; i++)
+        found |= piv_management_algorithms[i].key_size == size;
+    return algorithm ? algorithm->key_size == size : found;
 }
 
-static Secret *decode(const Secret *digits, const char *algorithm, GError **error)
+static void set_undecodable(const PivManagementAlgorithm *algorithm, GError **error)
+{
+    if (algorithm)
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                    "A management key for %s is written as %zu hexadecimal digits without anything between "
+                    "them",
+                    algorithm->name, 2 * algorithm->key_size);
+    else
+        g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
+                    "A management key is written as 32, 48 or 64 hexadecimal digits without anything between "
+                    "them");
+}
+
+/* NULL |algorithm|: of any. */
+static Secret *decode(const Secret *digits, const PivManagementAlgorithm *algorithm, GError **error)
 {
     const char *text = secret_data(digits);
     gsize size = secret_size(digits) / 2;
@@ -51,13 +57,7 @@ static Secret *decode(const Secret *digits, const char *algorithm, GError **erro
     }
     if (right)
         return g_steal_pointer(&key);
-    g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                "A management key%s%s is written as %s hexadecimal digits without anything between them",
-                algorithm ? " for " : "", algorithm ? algorithm : "",
-                !algorithm                         ? "32, 48 or 64"
-                : strcmp(algorithm, "aes128") == 0 ? "32"
-                : strcmp(algorithm, "aes256") == 0 ? "64"
-                                                   : "48");
+    set_undecodable(algorithm, error);
     return NULL;
 }
 
@@ -112,8 +112,7 @@ static bool keep(const Act *act, const Secret *key, bool persist, GError **error
     if (persist)
         return sealing_write(sealing_of(act), &management_keys, act->driver->serial, key, error);
     g_autoptr(Secret) stored = load(act, NULL);
-    if (stored && (secret_size(stored) != secret_size(key) ||
-                   memcmp(secret_data(stored), secret_data(key), secret_size(key)) != 0))
+    if (stored && !secret_equal(stored, key))
         return forget(act, error);
     return true;
 }
@@ -146,7 +145,10 @@ static bool run_change(Act *act, GCancellable *cancelled, GError **error)
     g_autoptr(Secret) current = act->secret ? decode(act->secret, NULL, error) : NULL;
     if (act->secret && !current)
         return false;
-    g_autoptr(Secret) replacement = act->other ? decode(act->other, act->algorithm, error) : NULL;
+    const PivManagementAlgorithm *algorithm = act->algorithm ? find_algorithm(act->algorithm, error) : NULL;
+    if (act->algorithm && !algorithm)
+        return false;
+    g_autoptr(Secret) replacement = act->other ? decode(act->other, algorithm, error) : NULL;
     if (act->other && !replacement)
         return false;
     const ManagementKeyChange change = {
@@ -197,10 +199,9 @@ void token_change_management_key(Token *token, const ManagementKeyChange *change
     act->persist = persist;
     act->done = done;
     act->userdata = userdata;
-    if (change->algorithm && !is_algorithm(change->algorithm))
-        act_refuse(act, g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
-                                    "A management key is 3des, aes128, aes192 or aes256, not \"%s\"",
-                                    change->algorithm));
+    GError *error = NULL;
+    if (change->algorithm && !find_algorithm(change->algorithm, &error))
+        act_refuse(act, error);
     else if (!change->replacement == !change->protect)
         act_refuse(act, g_error_new(IOTHSM_ERROR, IOTHSM_ERROR_INVALID,
                                     "Token %s gets either the new management key that is given, or one that "

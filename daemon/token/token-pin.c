@@ -9,13 +9,11 @@
  * on the worker, since the store reads and writes files. */
 
 #include "daemon/error.h"
+#include "daemon/token/piv.h"
 #include "daemon/token/token-private.h"
 #include <string.h>
 
 #define PIN_SIZE_MAX 255
-
-/* PIV's, and no secret. */
-static const char factory_pin[] = "123456";
 
 static bool check_pin(const Secret *pin, const char *what, GError **error)
 {
@@ -98,12 +96,6 @@ static bool login(Act *act, Secret *pin, bool insist, GError **error)
     return false;
 }
 
-static bool is_factory_pin(const Secret *pin)
-{
-    return secret_size(pin) == strlen(factory_pin) &&
-           memcmp(secret_data(pin), factory_pin, strlen(factory_pin)) == 0;
-}
-
 /* The stored PIN, once. What goes wrong with it is a note, not a failure of the token. */
 static void present_stored_pin(Act *act, PinState state)
 {
@@ -114,7 +106,8 @@ static void present_stored_pin(Act *act, PinState state)
         act->verdict = PIN_REFUSED;
         return;
     }
-    if (pin && state == PIN_STATE_FACTORY && backend_is_piv(act->driver->backend) && !is_factory_pin(pin))
+    if (pin && state == PIN_STATE_FACTORY && backend_is_piv(act->driver->backend) &&
+        !secret_is(pin, PIV_FACTORY_PIN, strlen(PIV_FACTORY_PIN)))
         g_set_error(
             &error, IOTHSM_ERROR, IOTHSM_ERROR_PIN_WRONG,
             "Token %s says that it has its factory PIN, so the PIN kept for it was not tried; give the "
@@ -163,8 +156,7 @@ static bool keep_pin(Act *act, Secret *pin, bool persist, GError **error)
     if (persist)
         return pin_store_save(store, act->driver->serial, pin, error);
     g_autoptr(Secret) stored = pin_store_load(store, act->driver->serial, NULL);
-    if (stored && (secret_size(stored) != secret_size(pin) ||
-                   memcmp(secret_data(stored), secret_data(pin), secret_size(pin)) != 0))
+    if (stored && !secret_equal(stored, pin))
         return pin_store_forget(store, act->driver->serial, error);
     return true;
 }
@@ -201,7 +193,7 @@ static bool has_factory_pin(Act *act, GError **error)
 static bool run_use_factory_pin(Act *act, GCancellable *cancelled, GError **error)
 {
     g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&act->driver->pins);
-    act->secret = secret_new(factory_pin, strlen(factory_pin));
+    act->secret = secret_new(PIV_FACTORY_PIN, strlen(PIV_FACTORY_PIN));
     return has_factory_pin(act, error) && take_typed_pin(act, error);
 }
 

@@ -23,7 +23,6 @@ enum {
     INSTRUCTION_GET_VERSION = 0xfd,
     INSTRUCTION_OTP = 0x01,
     OTP_GET_SERIAL = 0x10,
-    REFERENCE_PIN = 0x80,
 };
 
 static const guint8 application_piv[] = {0xa0, 0x00, 0x00, 0x03, 0x08};
@@ -294,7 +293,7 @@ static bool select_piv(Card *card, GError **error)
 bool card_look(Card *card, bool *ret_is_piv, GError **error)
 {
     CardAnswer answer;
-    if (!card_send(card, CARD_VERIFY, 0, REFERENCE_PIN, NULL, 0, &answer, error))
+    if (!card_send(card, CARD_VERIFY, 0, PIV_REFERENCE_PIN, NULL, 0, &answer, error))
         return false;
     *ret_is_piv = true;
     card->pin = (CardPin){.verified = answer.status == CARD_OK, .tries_left = -1};
@@ -322,7 +321,7 @@ bool card_count_pin_tries(Card *card, int *ret_tries, GError **error)
 {
     g_auto(PivMetadata) metadata = {.tries_left = -1};
     bool found;
-    if (card->pin.verified && !card_get_metadata(card, REFERENCE_PIN, &metadata, &found, error))
+    if (card->pin.verified && !card_get_metadata(card, PIV_REFERENCE_PIN, &metadata, &found, error))
         return false;
     *ret_tries = card->pin.verified ? metadata.tries_left : card->pin.tries_left;
     return true;

@@ -10,15 +10,13 @@
  * one goes afterwards: at no moment is the valid key known to nobody. */
 
 #include "daemon/error.h"
+#include "daemon/openssl-cleanup.h"
 #include "daemon/token/yubikey-token.h"
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <string.h>
-
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_CIPHER, EVP_CIPHER_free)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_CIPHER_CTX, EVP_CIPHER_CTX_free)
 
 /* What an answer of 256 bytes can give back, with the header around it. */
 #define PROTECTED_MAX 252
@@ -392,8 +390,7 @@ static bool send_key(YubiKey *yubikey, const Kind *kind, const Change *change, G
 
 static bool is_proved(const YubiKey *yubikey, PivBytes key)
 {
-    return key.size > 0 && key.size == secret_size(yubikey->proved) &&
-           CRYPTO_memcmp(key.data, secret_data(yubikey->proved), key.size) == 0;
+    return key.size > 0 && secret_is(yubikey->proved, key.data, key.size);
 }
 
 /* The next key lies on the token before it is valid, and the valid one until it is not: but only where it lay

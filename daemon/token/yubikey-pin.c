@@ -8,15 +8,12 @@
 
 #include "daemon/error.h"
 #include "daemon/token/yubikey-token.h"
-#include <openssl/crypto.h>
 #include <string.h>
 
 #define PIN_SIZE_MIN 6
 #define PIN_SIZE 8 /* of what is sent, padded with FF */
 #define TRIES_KEPT 2
 #define REFUSED 0x63c0 /* with the tries that are left */
-
-enum { REFERENCE_PIN = 0x80, REFERENCE_PUK = 0x81 };
 
 static YubiKey *yubikey_of(Backend *backend)
 {
@@ -68,7 +65,7 @@ static bool send_try(YubiKey *yubikey, guint8 instruction, guint8 reference, con
 
 static bool verify(YubiKey *yubikey, const Secret *pin, guint16 *ret_status, GError **error)
 {
-    return send_try(yubikey, CARD_VERIFY, REFERENCE_PIN, pin, NULL, ret_status, error);
+    return send_try(yubikey, CARD_VERIFY, PIV_REFERENCE_PIN, pin, NULL, ret_status, error);
 }
 
 static bool check_status(const YubiKey *yubikey, guint16 status, const char *what, GError **error)
@@ -108,12 +105,6 @@ static bool may_try(YubiKey *yubikey, bool insist, GError **error)
                     "iothsmctl pin set %u",
                     name, tries, card_serial(yubikey->card));
     return false;
-}
-
-static bool same_secret(const Secret *one, const Secret *other)
-{
-    return one && other && secret_size(one) == secret_size(other) &&
-           CRYPTO_memcmp(secret_data(one), secret_data(other), secret_size(one)) == 0;
 }
 
 static void keep_pin(YubiKey *yubikey, Secret *pin)
@@ -196,9 +187,9 @@ static bool verify_old_first(YubiKey *yubikey, bool *ret_verified, GError **erro
 static bool try_pin(YubiKey *yubikey, guint8 instruction, Secret *pin, Secret *new_pin, bool insist,
                     guint16 *ret_status, GError **error)
 {
-    bool known = same_secret(yubikey->pin, pin), verified = false;
+    bool known = secret_equal(yubikey->pin, pin), verified = false;
     if ((!known && !verify_old_first(yubikey, &verified, error)) || !may_try(yubikey, insist, error) ||
-        !send_try(yubikey, instruction, REFERENCE_PIN, pin, new_pin, ret_status, error))
+        !send_try(yubikey, instruction, PIV_REFERENCE_PIN, pin, new_pin, ret_status, error))
         return false;
     if (!is_refused(*ret_status))
         return true;
@@ -212,7 +203,7 @@ static bool try_pin(YubiKey *yubikey, guint8 instruction, Secret *pin, Secret *n
 static bool log_in(YubiKey *yubikey, Secret *pin, bool insist, GError **error)
 {
     guint16 status;
-    if (card_pin(yubikey->card).verified && same_secret(yubikey->pin, pin))
+    if (card_pin(yubikey->card).verified && secret_equal(yubikey->pin, pin))
         return true;
     if (!try_pin(yubikey, CARD_VERIFY, pin, NULL, insist, &status, error))
         return false;
@@ -285,7 +276,7 @@ static bool unblock_work(YubiKey *yubikey, void *data, GError **error)
     g_auto(PivMetadata) metadata = {.tries_left = -1};
     bool found;
     guint16 status;
-    if (!card_get_metadata(yubikey->card, REFERENCE_PUK, &metadata, &found, error))
+    if (!card_get_metadata(yubikey->card, PIV_REFERENCE_PUK, &metadata, &found, error))
         return false;
     if (metadata.tries_left == 0) {
         g_set_error(
@@ -295,7 +286,7 @@ static bool unblock_work(YubiKey *yubikey, void *data, GError **error)
             card_name(yubikey->card));
         return false;
     }
-    if (!(metadata.tries_left > 0 ? send_try : send)(yubikey, CARD_RESET_RETRY_COUNTER, REFERENCE_PIN,
+    if (!(metadata.tries_left > 0 ? send_try : send)(yubikey, CARD_RESET_RETRY_COUNTER, PIV_REFERENCE_PIN,
                                                      work->one, work->other, &status, error) ||
         !check_status(yubikey, status, "PUK", error))
         return false;

@@ -11,8 +11,6 @@
 #include "daemon/token/piv-key.h"
 #include "daemon/token/yubikey-token.h"
 
-enum { REFERENCE_PIN = 0x80, REFERENCE_PUK = 0x81 };
-
 void slot_contents_clear(SlotContents *contents)
 {
     g_clear_pointer(&contents->public_key, EVP_PKEY_free);
@@ -154,8 +152,8 @@ static bool read_pin(YubiKey *yubikey, TokenInfo *info, GError **error)
     g_auto(PivMetadata) pin = {.is_default = -1, .tries_left = -1};
     g_auto(PivMetadata) puk = {.is_default = -1, .tries_left = -1};
     bool found;
-    if (!card_get_metadata(yubikey->card, REFERENCE_PIN, &pin, &found, error) ||
-        !card_get_metadata(yubikey->card, REFERENCE_PUK, &puk, &found, error))
+    if (!card_get_metadata(yubikey->card, PIV_REFERENCE_PIN, &pin, &found, error) ||
+        !card_get_metadata(yubikey->card, PIV_REFERENCE_PUK, &puk, &found, error))
         return false;
     info->pin_retries = pin.tries_left >= 0 ? pin.tries_left : card_pin(yubikey->card).tries_left;
     info->puk_retries = puk.tries_left;

@@ -166,6 +166,24 @@ static void the_process_leaves_no_core(void)
     g_assert_cmpuint(limit.rlim_max, ==, 0);
 }
 
+static void only_the_same_bytes_are_equal(void)
+{
+    g_autoptr(Secret) one = secret_new("123456", 6);
+    g_autoptr(Secret) same = secret_new("123456", 6);
+    g_autoptr(Secret) longer = secret_new("1234567", 7);
+    g_autoptr(Secret) other = secret_new("123450", 6);
+    g_assert_true(secret_equal(one, same));
+    g_assert_false(secret_equal(one, longer));
+    g_assert_false(secret_equal(longer, one));
+    g_assert_false(secret_equal(one, other));
+    g_assert_false(secret_equal(one, NULL));
+    g_assert_false(secret_equal(NULL, one));
+    g_assert_false(secret_equal(NULL, NULL));
+    g_assert_true(secret_is(one, "123456", 6));
+    g_assert_false(secret_is(one, "123456", 7));
+    g_assert_false(secret_is(NULL, "", 0));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -176,6 +194,7 @@ int main(int argc, char **argv)
     g_test_add_func("/secret/silent-pipe", a_pipe_that_never_delivers_ends_after_five_seconds);
     g_test_add_func("/secret/cancelled", a_secret_that_nobody_waits_for_is_not_given);
     g_test_add_func("/secret/heap", secrets_live_in_the_secure_heap);
+    g_test_add_func("/secret/equal", only_the_same_bytes_are_equal);
     g_test_add_func("/secret/core", the_process_leaves_no_core);
     return g_test_run();
 }

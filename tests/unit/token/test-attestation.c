@@ -6,6 +6,7 @@
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/attestation.h"
 #include "daemon/token/fake-attestation.h"
+#include "daemon/token/piv.h"
 #include "tests/support/support.h"
 #include <string.h>
 
@@ -172,9 +173,22 @@ static void malformed_claims_are_refused(void)
     g_assert_error(error, IOTHSM_ERROR, IOTHSM_ERROR_BAD_CERTIFICATE);
 }
 
+/* By the same names as in the slot. */
+static void the_policies_of_a_bio_are_named(void)
+{
+    static const guint8 of_a_bio[] = {PIV_PIN_MATCH_ALWAYS, PIV_TOUCH_NEVER};
+    g_autoptr(FakeAttester) attester = fake_attester_new();
+    const FakeClaim claims[] = {{8, of_a_bio, 2}, {0, NULL, 0}};
+    g_autoptr(X509) certificate = fake_attestation_certificate("Key", test_key("p256"), attester->certificate,
+                                                               attester->key, NULL, claims);
+    g_autoptr(Attestation) read = attestation_read(certificate, NULL);
+    g_assert_cmpstr(read->pin_policy, ==, "match-always");
+    g_assert_cmpstr(read->touch_policy, ==, "never");
+}
+
 static void unknown_values_are_not_named(void)
 {
-    static const guint8 new_policies[] = {5, 9};
+    static const guint8 new_policies[] = {6, 9};
     static const guint8 form = 0x80 | 0x1f;
     g_autoptr(FakeAttester) attester = fake_attester_new();
     const FakeClaim claims[] = {{8, new_policies, 2}, {9, &form, 1}, {0, NULL, 0}};
@@ -201,5 +215,6 @@ int main(int argc, char **argv)
     g_test_add_func("/attestation/not-a-ca", a_certificate_that_may_sign_nothing_is_no_attestation_key);
     g_test_add_func("/attestation/malformed", malformed_claims_are_refused);
     g_test_add_func("/attestation/unknown", unknown_values_are_not_named);
+    g_test_add_func("/attestation/bio", the_policies_of_a_bio_are_named);
     return g_test_run();
 }
