@@ -7,14 +7,14 @@
  * differ in words:
  *
  * {"version", "platformUrl", "linkState", "linkTransport", "linkMessage", "nextAttempt",
- * "connectedAuthorities", "connectedSlots", "signatures", "denied", "pinsSealed", "tokens": [{"kind",
- * "serial", "label", "model", "firmware", "state", "message", "operation", "operationSince", "pinState",
- * "pinRetries", "pukRetries", "managementKeyState", "freeSlots": [], "keyTypes": [], "slots": [{"name",
- * "label", "keyType", "state", "certificate", "subject", "issuer", "serialNumber", "thumbprint",
- * "fingerprint", "notBefore", "notAfter", "touchPolicy", "pinPolicy", "origin", "authority", "linkState",
- * "linkMessage", "signatures"}]}], "authorities": [{"thumbprint", "subject", "certificate", "serialNumber",
- * "notAfter", "slots": ["SERIAL/NAME"], "linkState", "linkMessage", "nextAttempt", "signatures", "denied",
- * "lastSignature"}]}
+ * "connectedAuthorities", "connectedSlots", "signatures", "denied", "pinsSealed", "troubles": [], "tokens":
+ * [{"kind", "serial", "label", "model", "firmware", "state", "message", "operation", "operationSince",
+ * "pinState", "pinRetries", "pukRetries", "managementKeyState", "freeSlots": [], "keyTypes": [], "slots":
+ * [{"name", "otherName", "label", "keyType", "state", "certificate", "subject", "issuer", "serialNumber",
+ * "thumbprint", "fingerprint", "notBefore", "notAfter", "touchPolicy", "pinPolicy", "origin", "authority",
+ * "linkState", "linkMessage", "signatures"}]}], "authorities": [{"thumbprint", "subject", "certificate",
+ * "serialNumber", "notAfter", "slots": ["SERIAL/NAME"], "linkState", "linkMessage", "nextAttempt",
+ * "signatures", "denied", "lastSignature"}]}
  *
  * Times are numbers: notBefore and notAfter in seconds, nextAttempt, lastSignature and operationSince in µs
  * since the epoch, 0 for never. Texts are "" where there is nothing to say; a slot's "authority" is a

@@ -17,6 +17,7 @@
 typedef struct SlotObject {
     Object object;
     char *name;
+    char *other_name;
     char *label;
     char *key_type;
     char *state;
@@ -59,6 +60,7 @@ static void slot_read(Object *object)
     self->link_message = describe_text(message);
     self->authority = authority != NULL ? bus_authority_path(authority_thumbprint(authority)) : g_strdup("/");
     self->name = describe_text(slot_name(slot));
+    self->other_name = describe_text(slot_other_name(slot));
     self->label = describe_text(slot_label(slot));
     self->key_type = describe_text(slot_key_type(slot));
     self->state = g_strdup(slot_state_to_string(slot_state(slot)));
@@ -270,6 +272,7 @@ static const Method slot_methods[] = {
 static const sd_bus_vtable slot_vtable[] = {
     SD_BUS_VTABLE_START(0),
     PROPERTY("Name", "s", name, SD_BUS_VTABLE_PROPERTY_CONST),
+    PROPERTY("OtherName", "s", other_name, SD_BUS_VTABLE_PROPERTY_CONST),
     PROPERTY("Label", "s", label, CHANGES),
     PROPERTY("KeyType", "s", key_type, CHANGES),
     PROPERTY("State", "s", state, CHANGES),

@@ -6,6 +6,7 @@
 #include "daemon/openssl-cleanup.h"
 #include "tests/bus/fixture.h"
 #include "tests/bus/interface-text.h"
+#include <json-glib/json-glib.h>
 #include <signal.h>
 #include <string.h>
 
@@ -280,6 +281,62 @@ static void a_key_is_imported(Test *test, gconstpointer data)
     close(wrong);
 }
 
+/* "KeyType" for "keyType". Transfer full. */
+static char *property_of(const char *member)
+{
+    char *name = g_strdup(member);
+    name[0] = g_ascii_toupper(name[0]);
+    return name;
+}
+
+/* |described| has a member for each property of the object, and besides only |more|: arrays of other objects.
+ */
+static void assert_same_names(Test *test, JsonObject *described, const char *path, const char *interface,
+                              const char *const *more)
+{
+    const char *name;
+    guint count = 0;
+    sd_bus_message *all =
+        fixture_call(test->fixture, path, "org.freedesktop.DBus.Properties", "GetAll", NULL, "s", interface);
+    g_assert_cmpint(sd_bus_message_enter_container(all, 'a', "{sv}"), >, 0);
+    g_autoptr(GList) members = json_object_get_members(described);
+    while (sd_bus_message_enter_container(all, 'e', "sv") > 0) {
+        g_assert_cmpint(sd_bus_message_read(all, "s", &name), >, 0);
+        bool found = false;
+        for (GList *at = members; at != NULL; at = at->next) {
+            g_autofree char *property = property_of(at->data);
+            found = found || g_str_equal(property, name);
+        }
+        if (!found)
+            g_error("Describe has no member for the property %s of %s", name, path);
+        count++;
+        g_assert_cmpint(sd_bus_message_skip(all, "v"), >, 0);
+        g_assert_cmpint(sd_bus_message_exit_container(all), >, 0);
+    }
+    sd_bus_message_unref(all);
+    if (json_object_get_size(described) != count + g_strv_length((char **)more))
+        g_error("Describe has other members than the properties of %s", path);
+}
+
+static void describe_has_a_member_for_each_property(Test *test, gconstpointer data)
+{
+    g_autofree char *slot_path = provision(test);
+    g_auto(GStrv) authorities = fixture_objects(test->fixture, AUTHORITY_INTERFACE);
+    g_autofree char *json =
+        read_text(fixture_call(test->fixture, IOTHSM_PATH, MANAGER_INTERFACE, "Describe", NULL, ""));
+    g_autoptr(JsonNode) document = json_from_string(json, NULL);
+    JsonObject *manager = json_node_get_object(document);
+    JsonObject *token = json_array_get_object_element(json_object_get_array_member(manager, "tokens"), 0);
+    JsonObject *slot = json_array_get_object_element(json_object_get_array_member(token, "slots"), 0);
+    JsonObject *authority =
+        json_array_get_object_element(json_object_get_array_member(manager, "authorities"), 0);
+    assert_same_names(test, manager, IOTHSM_PATH, MANAGER_INTERFACE,
+                      (const char *const[]){"tokens", "authorities", NULL});
+    assert_same_names(test, token, TOKEN_PATH, TOKEN_INTERFACE, (const char *const[]){"slots", NULL});
+    assert_same_names(test, slot, slot_path, SLOT_INTERFACE, (const char *const[]){NULL});
+    assert_same_names(test, authority, authorities[0], AUTHORITY_INTERFACE, (const char *const[]){NULL});
+}
+
 static void describe_says_what_the_properties_say(Test *test, gconstpointer data)
 {
     g_autofree char *slot = provision(test);
@@ -491,6 +548,7 @@ int main(int argc, char **argv)
     ADD(set_up, a_request_is_signed_elsewhere_and_comes_back);
     ADD(set_up, a_key_is_imported);
     ADD(set_up, describe_says_what_the_properties_say);
+    ADD(set_up, describe_has_a_member_for_each_property);
     ADD(set_up, a_trust_anchor_is_added_and_listed);
     ADD(set_up, only_what_changed_is_announced);
     ADD(set_up_slow, a_token_that_is_pulled_out_ends_its_calls_and_comes_back);
