@@ -5,7 +5,10 @@
 
 #include "cli/provision.h"
 #include "cli/prompt.h"
+#include <fcntl.h>
+#include <glib-unix.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static struct {
@@ -193,14 +196,65 @@ static bool ask_for_pin(Cli *cli, const Plan *plan, int persist, GError **error)
     return reply != NULL;
 }
 
+/* What is public needs no locked memory. -1 with an error. */
+static int factory_pin(GError **error)
+{
+    static const char pin[] = "123456";
+    int ends[2];
+    if (!g_unix_open_pipe(ends, FD_CLOEXEC, error))
+        return -1;
+    bool written = write(ends[1], pin, strlen(pin)) == (ssize_t)strlen(pin);
+    close(ends[1]);
+    if (written)
+        return ends[0];
+    close(ends[0]);
+    g_set_error_literal(error, CLI_ERROR, CLI_ERROR_FAILED, "Handing on the factory PIN failed");
+    return -1;
+}
+
+static bool change_factory_pin(Cli *cli, const Plan *plan, int fresh, GError **error)
+{
+    int factory = factory_pin(error);
+    if (factory < 0)
+        return false;
+    g_autoptr(sd_bus_message) reply =
+        client_invoke(cli->client, plan->token->path, BUS_TOKEN, "ChangePin", error, "hh", factory, fresh);
+    close(factory);
+    return reply != NULL;
+}
+
+/* The service has the new one then, as after `pin set`. */
+static bool replace_factory_pin(Cli *cli, const Plan *plan, int persist, GError **error)
+{
+    static const SecretSource none = SECRET_SOURCE_NONE;
+    g_autofree char *title = inventory_token_title(plan->token);
+    g_autofree char *what = g_strdup_printf("new PIN (6 to 8 characters) of token %s", title);
+    const SecretRequest request = {.what = what, .option = "new-pin", .twice = true};
+    int fresh = secret_input(cli->client, &none, &request, error);
+    if (fresh < 0)
+        return false;
+    g_autoptr(sd_bus_message) reply = NULL;
+    if (change_factory_pin(cli, plan, fresh, error) && lseek(fresh, 0, SEEK_SET) == 0)
+        reply =
+            client_invoke(cli->client, plan->token->path, BUS_TOKEN, "SetPin", error, "hb", fresh, persist);
+    close(fresh);
+    return reply != NULL;
+}
+
 static bool offer_factory_pin(Cli *cli, const Plan *plan, int persist, GError **error)
 {
+    static const char *const ways[] = {
+        "choose another PIN now",
+        "use it as it is, and change it later",
+        NULL,
+    };
     g_autofree char *title = inventory_token_title(plan->token);
     prompt_say("Token %s still has its factory PIN, which everybody knows.", title);
-    if (!prompt_yes_no("Use it now and change it later?", false)) {
-        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED,
-                    "Change the PIN first: iothsmctl pin change %s; nothing was done",
-                    property_text(plan->token->properties, "serial"));
+    int choice = prompt_choice("The PIN", ways, 0);
+    if (choice == 0)
+        return replace_factory_pin(cli, plan, persist, error);
+    if (choice < 0) {
+        g_set_error_literal(error, CLI_ERROR, CLI_ERROR_FAILED, "Given up; nothing was changed");
         return false;
     }
     g_autoptr(sd_bus_message) reply =

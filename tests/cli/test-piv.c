@@ -253,6 +253,34 @@ static void test_factory_pin(void)
     assert_run(late, 1);
 }
 
+/* It is changed on the way, so that nobody has to begin again. */
+static void test_factory_pin_while_provisioning(void)
+{
+    g_autoptr(Fixture) fixture = START_DAEMON("serial=F1,piv=1,pin=123456");
+    g_autofree char *template_file = write_template(fixture);
+    g_autofree char *chosen = write_secret(fixture, "424242");
+    g_autofree char *next = write_secret(fixture, "434343");
+    Terminal *terminal = terminal_new(
+        100, NULL, "provision --slot=01 --type=p256 --touch-policy=never --self-signed --template=$1",
+        template_file, NULL);
+    terminal_expect(terminal, "Go on? (Y/n)");
+    terminal_type(terminal, "\n");
+    terminal_expect(terminal, "still has its factory PIN");
+    terminal_expect(terminal, "The PIN [1]");
+    terminal_type(terminal, "\n");
+    terminal_expect(terminal, "New PIN (6 to 8 characters)");
+    terminal_type(terminal, "424242\n");
+    terminal_expect(terminal, "(again)");
+    terminal_type(terminal, "424242\n");
+    terminal_expect(terminal, "-----BEGIN CERTIFICATE-----");
+    g_autofree char *screen = terminal_finish(terminal, 0);
+    g_assert_null(strstr(screen, "424242"));
+    assert_member("F1", "pinState", "set");
+    g_autoptr(Run) changed =
+        run_iothsmctl("pin change F1 --pin-file=$1 --new-pin-file=$2", chosen, next, NULL);
+    assert_run(changed, 0);
+}
+
 /* --- management keys --------------------------------------------------------------------------------- */
 
 static void test_management_key(void)
@@ -320,6 +348,8 @@ int main(int argc, char **argv)
     g_test_add_func("/piv/a-wait-for-a-touch-is-an-event", test_touch_is_an_event);
     g_test_add_func("/piv/provision-says-what-always-means", test_provision_says_what_always_means);
     g_test_add_func("/piv/the-factory-pin-is-used-where-the-token-has-it", test_factory_pin);
+    g_test_add_func("/piv/the-factory-pin-is-changed-while-provisioning",
+                    test_factory_pin_while_provisioning);
     g_test_add_func("/piv/a-management-key-is-given-changed-and-protected", test_management_key);
     g_test_add_func("/piv/a-management-key-is-typed-without-echo-and-kept",
                     test_management_key_typed_and_kept);
