@@ -50,16 +50,6 @@ static sd_bus_message *finish_call(Client *client, sd_bus_message *call, int r, 
     return NULL;
 }
 
-static char *read_path(sd_bus_message *reply, GError **error)
-{
-    const char *path = NULL;
-    int r = sd_bus_message_read_basic(reply, 'o', &path);
-    if (r > 0)
-        return g_strdup(path);
-    client_set_error(error, r < 0 ? r : -EBADMSG, "The service's answer is not understood");
-    return NULL;
-}
-
 char *act_generate_key(Client *client, const InventoryToken *token, const char *slot, const char *type,
                        const KeyChoice *choice, GError **error)
 {
@@ -74,7 +64,7 @@ char *act_generate_key(Client *client, const InventoryToken *token, const char *
     if (r >= 0)
         r = sd_bus_message_close_container(call);
     g_autoptr(sd_bus_message) reply = finish_call(client, call, r, token, error);
-    return reply ? read_path(reply, error) : NULL;
+    return reply ? client_read_path(reply, error) : NULL;
 }
 
 /* The passphrase's memfd; -1 without an error where the key needs none. */
@@ -105,7 +95,7 @@ static char *import_key(Client *client, const InventoryToken *token, const char 
     if (r >= 0)
         r = sd_bus_message_close_container(call);
     g_autoptr(sd_bus_message) reply = finish_call(client, call, r, token, error);
-    return reply ? read_path(reply, error) : NULL;
+    return reply ? client_read_path(reply, error) : NULL;
 }
 
 char *act_import_key(Client *client, const InventoryToken *token, const char *slot, const char *file,
@@ -275,6 +265,16 @@ bool act_split_path(const char *path, char **ret_token, char **ret_slot)
     return true;
 }
 
+char *act_token_name(const char *path)
+{
+    char *serial = NULL;
+    if (sd_bus_path_decode(path, BUS_ROOT "/tokens", &serial) <= 0)
+        return g_strdup(path);
+    char *name = g_strdup(serial);
+    free(serial);
+    return name;
+}
+
 void act_report_key(Cli *cli, const char *path, const char *what)
 {
     g_autofree char *token = NULL;
@@ -320,4 +320,24 @@ bool act_check_kind(const InventoryToken *token, const char *kind, GError **erro
                     "iothsmctl clear %s/SLOT",
                     serial, own, serial);
     return false;
+}
+
+bool act_remove_token(Client *client, const InventoryToken *token, bool yes, const char *question,
+                      GError **error)
+{
+    if (!act_confirm(client, yes, question, error))
+        return false;
+    g_autoptr(sd_bus_message) reply =
+        client_invoke(client, BUS_ROOT, BUS_MANAGER, "RemoveToken", error, "o", token->path);
+    return reply != NULL;
+}
+
+bool act_use_template(Cli *cli, char **arguments, TemplateAct *act, const SignChoice *choice,
+                      const char *output_file, const char *member, GError **error)
+{
+    g_autofree char *template_pem = act_read_file(arguments[1], error);
+    g_autoptr(Inventory) inventory = template_pem ? inventory_read(cli->client, error) : NULL;
+    InventorySlot *slot = inventory ? inventory_find_slot(inventory, arguments[0], error) : NULL;
+    g_autofree char *pem = slot ? act(cli->client, slot, template_pem, choice, error) : NULL;
+    return pem && act_write_pem(cli->output, output_file, member, pem, error);
 }

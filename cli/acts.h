@@ -61,10 +61,12 @@ char *act_import_key(Client *client, const InventoryToken *token, const char *sl
                      const SecretSource *passphrase, const KeyChoice *choice, GError **error);
 
 /* Transfer full: PEM. */
-char *act_self_sign(Client *client, const InventorySlot *slot, const char *template_pem,
-                    const SignChoice *choice, GError **error);
-char *act_create_csr(Client *client, const InventorySlot *slot, const char *template_pem,
-                     const SignChoice *choice, GError **error);
+typedef char *TemplateAct(Client *client, const InventorySlot *slot, const char *template_pem,
+                          const SignChoice *choice, GError **error);
+TemplateAct act_self_sign, act_create_csr;
+/* The verb of it: |arguments| are TOKEN/SLOT and TEMPLATE; the rest as for act_write_pem. */
+bool act_use_template(Cli *cli, char **arguments, TemplateAct *act, const SignChoice *choice,
+                      const char *output_file, const char *member, GError **error);
 bool act_import_certificate(Client *client, const InventorySlot *slot, const char *pem, GError **error);
 
 /* What the template would make. Transfer full. */
@@ -77,6 +79,8 @@ char *act_read_file(const char *file, GError **error);
 /* |pem| to |file|, or to stdout where |file| is NULL. JSON gets {"|member|": pem}, wherever the PEM went. */
 bool act_write_pem(Output *output, const char *file, const char *member, const char *pem, GError **error);
 
+/* What names a token's object |path|: its serial number. Transfer full. */
+char *act_token_name(const char *path);
 /* What names a slot's object |path|. Transfer full. */
 bool act_split_path(const char *path, char **ret_token, char **ret_slot);
 /* Says that a key is in the slot at |path|; |what| is "Generated a p256 key in". */
@@ -88,3 +92,7 @@ bool act_confirm(Client *client, bool yes, const char *question, GError **error)
 
 /* Whether |token| is of |kind|. UNSUPPORTED where it isn't, with what removes one of its own kind. */
 bool act_check_kind(const InventoryToken *token, const char *kind, GError **error);
+
+/* RemoveToken, once |question| is answered as for act_confirm. */
+bool act_remove_token(Client *client, const InventoryToken *token, bool yes, const char *question,
+                      GError **error);

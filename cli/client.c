@@ -265,15 +265,25 @@ sd_bus_message *client_invoke(Client *client, const char *path, const char *inte
     return reply;
 }
 
-char *client_read_text(sd_bus_message *reply, GError **error)
+static char *read_one(sd_bus_message *reply, char type, GError **error)
 {
     const char *text = NULL;
-    int r = sd_bus_message_read_basic(reply, 's', &text);
+    int r = sd_bus_message_read_basic(reply, type, &text);
     if (r <= 0) {
         client_set_error(error, r < 0 ? r : -EBADMSG, "The service's answer is not understood");
         return NULL;
     }
     return g_strdup(text);
+}
+
+char *client_read_text(sd_bus_message *reply, GError **error)
+{
+    return read_one(reply, SD_BUS_TYPE_STRING, error);
+}
+
+char *client_read_path(sd_bus_message *reply, GError **error)
+{
+    return read_one(reply, SD_BUS_TYPE_OBJECT_PATH, error);
 }
 
 JsonNode *client_read_json(sd_bus_message *reply, GError **error)

@@ -68,7 +68,8 @@ void client_set_error(GError **error, int code, const char *what);
 /* For the error that an answer carries. */
 void client_set_bus_error(GError **error, const sd_bus_error *bus_error);
 
-/* The single string of |reply|. Transfer full. */
+/* The single string, or the single object path, of |reply|. Transfer full. */
 char *client_read_text(sd_bus_message *reply, GError **error);
+char *client_read_path(sd_bus_message *reply, GError **error);
 /* The same, which is JSON. Transfer full. */
 JsonNode *client_read_json(sd_bus_message *reply, GError **error);

@@ -16,11 +16,7 @@ static const GOptionEntry options[] = {
 
 static bool run_csr(Cli *cli, char **arguments, GError **error)
 {
-    g_autofree char *template_pem = act_read_file(arguments[1], error);
-    g_autoptr(Inventory) inventory = template_pem ? inventory_read(cli->client, error) : NULL;
-    InventorySlot *slot = inventory ? inventory_find_slot(inventory, arguments[0], error) : NULL;
-    g_autofree char *pem = slot ? act_create_csr(cli->client, slot, template_pem, &choice, error) : NULL;
-    return pem && act_write_pem(cli->output, output_file, "csr", pem, error);
+    return act_use_template(cli, arguments, act_create_csr, &choice, output_file, "csr", error);
 }
 
 const Verb verb_csr = {

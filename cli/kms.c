@@ -108,23 +108,12 @@ static bool ask_credentials(GError **error)
 static char *add(Client *client, const char *ring, int credentials, GError **error)
 {
     g_autoptr(sd_bus_message) reply = kms_call(client, "AddGoogleKms", ring, credentials, error);
-    const char *path = NULL;
-    if (!reply)
-        return NULL;
-    int r = sd_bus_message_read_basic(reply, 'o', &path);
-    if (r > 0)
-        return g_strdup(path);
-    client_set_error(error, r < 0 ? r : -EBADMSG, "The service's answer is not understood");
-    return NULL;
+    return reply ? client_read_path(reply, error) : NULL;
 }
 
 static void report_added(Cli *cli, const char *ring, const char *path)
 {
-    char *serial = NULL;
-    if (sd_bus_path_decode(path, BUS_ROOT "/tokens", &serial) <= 0)
-        serial = NULL;
-    g_autofree char *name = g_strdup(serial ? serial : path);
-    free(serial);
+    g_autofree char *name = act_token_name(path);
     cli_done(cli, cli_object("token", name, "path", path, "keyRing", ring, NULL),
              "The key ring is token %s now; 'iothsmctl provision --token=%s' makes a CA of one of its keys",
              name, name);
@@ -170,11 +159,7 @@ static bool run_remove(Cli *cli, char **arguments, GError **error)
         g_strdup_printf("Forget key ring %s, its credentials and the certificates of its CAs? (The keys stay "
                         "in Google Cloud.)",
                         serial);
-    if (!act_confirm(cli->client, yes, question, error))
-        return false;
-    g_autoptr(sd_bus_message) reply =
-        client_invoke(cli->client, BUS_ROOT, BUS_MANAGER, "RemoveToken", error, "o", token->path);
-    if (!reply)
+    if (!act_remove_token(cli->client, token, yes, question, error))
         return false;
     cli_done(cli, cli_object("token", serial, NULL), "Forgot key ring %s; its keys stay in Google Cloud",
              serial);

@@ -16,11 +16,7 @@ static const GOptionEntry options[] = {
 
 static bool run_self_sign(Cli *cli, char **arguments, GError **error)
 {
-    g_autofree char *template_pem = act_read_file(arguments[1], error);
-    g_autoptr(Inventory) inventory = template_pem ? inventory_read(cli->client, error) : NULL;
-    InventorySlot *slot = inventory ? inventory_find_slot(inventory, arguments[0], error) : NULL;
-    g_autofree char *pem = slot ? act_self_sign(cli->client, slot, template_pem, &choice, error) : NULL;
-    return pem && act_write_pem(cli->output, output_file, "certificate", pem, error);
+    return act_use_template(cli, arguments, act_self_sign, &choice, output_file, "certificate", error);
 }
 
 const Verb verb_self_sign = {

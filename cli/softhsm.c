@@ -24,14 +24,7 @@ static char *create(Cli *cli, const char *label, int so_pin_fd, int pin_fd, GErr
 {
     g_autoptr(sd_bus_message) reply = client_invoke(cli->client, BUS_ROOT, BUS_MANAGER, "CreateSoftHsmToken",
                                                     error, "shh", label, so_pin_fd, pin_fd);
-    const char *path = NULL;
-    if (!reply)
-        return NULL;
-    int r = sd_bus_message_read_basic(reply, 'o', &path);
-    if (r > 0)
-        return g_strdup(path);
-    client_set_error(error, r < 0 ? r : -EBADMSG, "The service's answer is not understood");
-    return NULL;
+    return reply ? client_read_path(reply, error) : NULL;
 }
 
 static bool run_create(Cli *cli, char **arguments, GError **error)
@@ -51,11 +44,7 @@ static bool run_create(Cli *cli, char **arguments, GError **error)
         close(so_pin_fd);
     if (!path)
         return false;
-    char *serial = NULL;
-    if (sd_bus_path_decode(path, BUS_ROOT "/tokens", &serial) <= 0)
-        serial = NULL;
-    g_autofree char *name = g_strdup(serial ? serial : path);
-    free(serial);
+    g_autofree char *name = act_token_name(path);
     cli_done(cli, cli_object("token", name, "path", path, NULL),
              "Created the SoftHSM2 token %s (%s); 'iothsmctl provision --token=%s' goes on from here", name,
              arguments[0], name);
@@ -71,11 +60,7 @@ static bool run_delete(Cli *cli, char **arguments, GError **error)
     g_autofree char *title = inventory_token_title(token);
     g_autofree char *question = g_strdup_printf("Delete token %s with everything in its %u slots for ever?",
                                                 title, token->slots->len);
-    if (!act_confirm(cli->client, yes, question, error))
-        return false;
-    g_autoptr(sd_bus_message) reply =
-        client_invoke(cli->client, BUS_ROOT, BUS_MANAGER, "RemoveToken", error, "o", token->path);
-    if (!reply)
+    if (!act_remove_token(cli->client, token, yes, question, error))
         return false;
     cli_done(cli, cli_object("token", property_text(token->properties, "serial"), NULL), "Deleted token %s",
              title);
