@@ -4,6 +4,7 @@
 
 #include "tests/virtual-yubikey/card.h"
 #include "tests/virtual-yubikey/applications.h"
+#include <unistd.h>
 
 #define LONGEST_COMMAND 3072
 #define SHORT_ANSWER 256
@@ -152,4 +153,18 @@ bool card_exchange(Card *card, const guint8 *bytes, gsize length, GByteArray *an
         hand_pull(card->hand);
     hand_out(card, command.extended ? G_MAXUINT16 : SHORT_ANSWER, status, answer);
     return card->hand->plugged;
+}
+
+void card_serve(Card *card, int connection, void (*serve)(Card *card, int connection))
+{
+    Hand *hand = card->hand;
+    hand->connection = connection;
+    g_mutex_unlock(&hand->lock);
+    serve(card, connection);
+    g_mutex_lock(&hand->lock);
+    hand->connection = -1;
+    hand->powered = false;
+    card_reset(card);
+    close(connection);
+    hand_changed(hand);
 }

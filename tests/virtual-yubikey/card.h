@@ -32,6 +32,9 @@ void card_clear(Card *card);
 const guint8 *card_atr(gsize *ret_length);
 /* Power on, power off, reset: whatever was verified, selected or begun is forgotten. */
 void card_reset(Card *card);
+/* The card is in the reader at the other end of |connection| (taken), for as long as |serve| takes. The
+ * hand's lock is held, and let go of meanwhile. */
+void card_serve(Card *card, int connection, void (*serve)(Card *card, int connection));
 /* One APDU in, one out, into |answer|, which is emptied first. False: the key was pulled out, there is no
  * answer. */
 bool card_exchange(Card *card, const guint8 *bytes, gsize length, GByteArray *answer);

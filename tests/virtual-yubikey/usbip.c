@@ -114,21 +114,6 @@ static bool negotiate(int connection, Firmware firmware)
     return send_all(connection, reply) && is_ours;
 }
 
-/* The lock is held, and let go of while the device is in. Takes |connection|. */
-static void serve_unlocked(Card *card, int connection)
-{
-    Hand *hand = card->hand;
-    hand->connection = connection;
-    g_mutex_unlock(&hand->lock);
-    usb_connection_serve(card, connection);
-    g_mutex_lock(&hand->lock);
-    hand->connection = -1;
-    hand->powered = false;
-    card_reset(card);
-    close(connection);
-    hand_changed(hand);
-}
-
 /* -1: nobody has asked yet. */
 static int accept_next(int listener)
 {
@@ -156,7 +141,7 @@ void usbip_run(Card *card, int listener)
                         setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &no_limit, sizeof no_limit) == 0;
         g_mutex_lock(&hand->lock);
         if (imported && hand->plugged)
-            serve_unlocked(card, connection);
+            card_serve(card, connection, usb_connection_serve);
         else if (connection >= 0)
             close(connection);
     }
@@ -193,6 +178,6 @@ void usbip_run_local(Card *card, guint port)
         if (connection < 0)
             hand_pause(hand, RETRY_MILLISECONDS); /* the port is still busy with the last time */
         else
-            serve_unlocked(card, connection);
+            card_serve(card, connection, usb_connection_serve);
     }
 }

@@ -100,21 +100,6 @@ static void serve(Card *card, int connection)
     }
 }
 
-/* The lock is held. */
-static void serve_unlocked(Card *card, int connection)
-{
-    Hand *hand = card->hand;
-    hand->connection = connection;
-    g_mutex_unlock(&hand->lock);
-    serve(card, connection);
-    g_mutex_lock(&hand->lock);
-    hand->connection = -1;
-    hand->powered = false;
-    card_reset(card);
-    close(connection);
-    hand_changed(hand);
-}
-
 void vpcd_run(Card *card, guint16 port)
 {
     Hand *hand = card->hand;
@@ -124,6 +109,6 @@ void vpcd_run(Card *card, guint16 port)
         if (connection < 0)
             hand_pause(hand, RECONNECT_MILLISECONDS);
         else
-            serve_unlocked(card, connection);
+            card_serve(card, connection, serve);
     }
 }

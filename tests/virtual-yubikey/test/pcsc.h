@@ -14,8 +14,8 @@
 
 typedef struct Pcsc Pcsc;
 
-/* False: the programs are not installed. */
-bool pcsc_is_possible(void);
+/* True, and TAP is told that all is skipped: the programs are not installed. Before any test. */
+bool pcsc_is_missing(void);
 /* One at a time; sets PCSCLITE_CSOCK_NAME for the whole process. */
 Pcsc *pcsc_start(void);
 /* The same with so many readers, an even number. */
