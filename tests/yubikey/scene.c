@@ -269,3 +269,11 @@ guint16 other_send(Other *other, const char *hex)
     g_assert_cmpuint(size, >=, 2);
     return (guint16)(answer[size - 2] << 8 | answer[size - 1]);
 }
+
+Scene *scene_new_ready(const char *firmware)
+{
+    Scene *scene = scene_new(firmware);
+    generate(scene, "9a", KEY_TYPE_P256, NULL);
+    log_in(scene);
+    return scene;
+}

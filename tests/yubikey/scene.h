@@ -31,6 +31,8 @@ typedef struct Scene {
 } Scene;
 
 Scene *scene_new(const char *firmware);
+/* And it has a key in 9a (p256), and its PIN has been given. */
+Scene *scene_new_ready(const char *firmware);
 void scene_free(Scene *scene);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scene, scene_free)
 /* A backend for the key that is in the reader now. */

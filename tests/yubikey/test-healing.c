@@ -10,17 +10,9 @@
 #define SELECT_MANAGEMENT "00A40400 08 A000000527471117"
 #define SELECT_PIV "00A40400 05 A000000308"
 
-static Scene *ready_scene(const char *firmware)
-{
-    Scene *scene = scene_new(firmware);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
-    return scene;
-}
-
 static void a_reset_by_another_program_is_healed_silently(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
     for (guint i = 0; i < 3; i++) {
         other_reset(other);
@@ -36,7 +28,7 @@ static void a_reset_by_another_program_is_healed_silently(void)
 
 static void another_application_is_healed_silently(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
     g_assert_cmphex(other_send(other, SELECT_MANAGEMENT), ==, 0x9000);
     assert_signs(scene, "9a", NULL);
@@ -64,7 +56,7 @@ static void a_card_that_another_program_has_for_itself_is_held(void)
 /* Before each of the commands of a signature, also between PIN and signature. */
 static void a_reset_inside_a_signature_is_healed_silently(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     generate(scene, "9c", KEY_TYPE_P256, NULL); /* wants the PIN each time */
     for (guint at = 1; at <= 4; at++) {
         g_autofree char *request = g_strdup_printf("reset %u", at);
@@ -97,7 +89,7 @@ LONG SCardGetAttrib(SCARDHANDLE card, DWORD attribute, LPBYTE value, LPDWORD siz
 
 static void a_transaction_of_another_program_is_waited_for(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
     other_begin(other);
     lets_go.other = other;
@@ -108,7 +100,7 @@ static void a_transaction_of_another_program_is_waited_for(void)
 
 static void a_transaction_that_does_not_end_is_held(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
     other_begin(other);
     assert_sign_fails(scene, "9a", IOTHSM_ERROR_TOKEN_HELD);
@@ -118,7 +110,7 @@ static void a_transaction_that_does_not_end_is_held(void)
 
 static void a_key_that_was_pulled_out_is_gone_and_comes_back_with_its_pin(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     scene_unplug(scene);
     assert_sign_fails(scene, "9a", IOTHSM_ERROR_TOKEN_GONE);
     scene_plug(scene);
@@ -131,7 +123,7 @@ static void a_key_that_was_pulled_out_is_gone_and_comes_back_with_its_pin(void)
 
 static void another_key_in_the_same_reader_gets_no_pin(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autofree char *directory = test_directory();
     const char *options[] = {"--serial=87654321", NULL};
     scene_unplug(scene);
@@ -152,7 +144,7 @@ static void another_key_in_the_same_reader_gets_no_pin(void)
 
 static void without_pcscd_nothing_is_reached_and_that_is_said(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(GError) error = NULL;
     scene_stop_pcscd(scene);
     for (guint i = 0; i < 2; i++) {
@@ -167,7 +159,7 @@ static void without_pcscd_nothing_is_reached_and_that_is_said(void)
 
 static void a_restart_of_pcscd_is_healed_silently(void)
 {
-    g_autoptr(Scene) scene = ready_scene(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     scene_stop_pcscd(scene);
     scene_start_pcscd(scene);
     assert_signs(scene, "9a", NULL);
@@ -181,10 +173,8 @@ static void a_restart_of_pcscd_is_healed_silently(void)
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
-    if (!pcsc_is_possible()) {
-        g_print("1..0 # SKIP pcscd or vsmartcard-vpcd is not installed\n");
+    if (pcsc_is_missing())
         return 0;
-    }
 #define TEST(name) g_test_add_func("/healing/" #name, name)
     TEST(a_reset_by_another_program_is_healed_silently);
     TEST(a_reset_inside_a_signature_is_healed_silently);

@@ -32,6 +32,14 @@ static guint64 presented(Scene *scene)
     return seen(scene, "compared");
 }
 
+/* The refused PIN, to whoever keeps PINs in mind. */
+static void assert_handed_over(Scene *scene, const char *pin)
+{
+    g_autoptr(Secret) refused = scene->backend->class->take_refused(scene->backend);
+    g_assert_nonnull(refused);
+    g_assert_cmpmem(secret_data(refused), secret_size(refused), pin, strlen(pin));
+}
+
 static void probing_and_opening_present_no_pin(void)
 {
     g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
@@ -47,9 +55,7 @@ static void probing_and_opening_present_no_pin(void)
 
 static void an_accepted_pin_is_presented_once(void)
 {
-    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     log_in(scene);
     g_autoptr(TokenInfo) info = probe(scene);
     g_assert_cmpint(info->pin_state, ==, PIN_STATE_SET);
@@ -124,9 +130,7 @@ static void what_can_be_no_pin_is_not_sent(void)
 
 static void a_mistyped_pin_does_not_stop_a_service_that_has_the_right_one(void)
 {
-    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     assert_pin_fails(scene, WRONG_PIN, true, IOTHSM_ERROR_PIN_WRONG);
     g_assert_cmpint(pin_tries(scene), ==, 3);
     assert_signs(scene, "9a", NULL);
@@ -159,10 +163,8 @@ static bool change_pin(Scene *scene, const char *old_text, const char *new_text,
 
 static void a_mistyped_old_pin_does_not_stop_the_service(void)
 {
-    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
     for (guint i = 0; i < 2; i++) {
         g_autoptr(GError) error = NULL;
         g_assert_false(change_pin(scene, WRONG_PIN, NEW_PIN, &error));
@@ -176,18 +178,15 @@ static void a_mistyped_old_pin_does_not_stop_the_service(void)
 /* Then the old one is not presented a second time, and both are remembered. */
 static void a_mistyped_pin_after_a_change_elsewhere_costs_one_try_more(void)
 {
-    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
     g_assert_cmphex(other_send(other, CHANGE_TO_NEW_PIN), ==, 0x9000);
     other_reset(other);
     reset_count(scene);
     assert_pin_fails(scene, WRONG_PIN, true, IOTHSM_ERROR_PIN_WRONG);
     g_assert_cmpuint(presented(scene), ==, 2);
     g_assert_cmpint(pin_tries(scene), ==, 1);
-    g_autoptr(Secret) refused = scene->backend->class->take_refused(scene->backend);
-    g_assert_cmpmem(secret_data(refused), secret_size(refused), PIN, strlen(PIN));
+    assert_handed_over(scene, PIN);
     assert_sign_fails(scene, "9a", IOTHSM_ERROR_PIN_REQUIRED);
     assert_pin_works(scene, NEW_PIN);
     assert_signs(scene, "9a", NULL);
@@ -196,10 +195,8 @@ static void a_mistyped_pin_after_a_change_elsewhere_costs_one_try_more(void)
 /* An accepted PIN that is the refused one now, typed again by a person. */
 static void a_pin_that_a_person_gives_again_and_is_refused_is_dropped(void)
 {
-    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
     g_assert_cmphex(other_send(other, CHANGE_TO_NEW_PIN), ==, 0x9000);
     other_reset(other);
     reset_count(scene);
@@ -232,10 +229,8 @@ static void the_last_wrong_pin_is_a_refused_one_too(void)
 
 static void a_pin_that_was_changed_elsewhere_is_presented_once_and_handed_over(void)
 {
-    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
     assert_signs(scene, "9a", NULL);
     g_assert_cmphex(other_send(other, CHANGE_TO_NEW_PIN), ==, 0x9000);
     reset_count(scene);
@@ -243,9 +238,7 @@ static void a_pin_that_was_changed_elsewhere_is_presented_once_and_handed_over(v
     for (guint i = 0; i < 5; i++)
         assert_sign_fails(scene, "9a", IOTHSM_ERROR_PIN_REQUIRED);
     g_assert_cmpuint(presented(scene), ==, 1);
-    g_autoptr(Secret) refused = scene->backend->class->take_refused(scene->backend);
-    g_assert_nonnull(refused);
-    g_assert_cmpmem(secret_data(refused), secret_size(refused), PIN, strlen(PIN));
+    assert_handed_over(scene, PIN);
     g_assert_null(scene->backend->class->take_refused(scene->backend));
     assert_pin_works(scene, NEW_PIN);
     assert_signs(scene, "9a", NULL);
@@ -253,10 +246,8 @@ static void a_pin_that_was_changed_elsewhere_is_presented_once_and_handed_over(v
 
 static void an_accepted_pin_is_not_presented_again_when_tries_are_short(void)
 {
-    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(Other) other = other_connect(false);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
     g_assert_cmphex(other_send(other, "00200080 08 303030303030FFFF"), ==, 0x63c2);
     reset_count(scene);
     assert_sign_fails(scene, "9a", IOTHSM_ERROR_PIN_BLOCKED);
@@ -269,11 +260,9 @@ static void an_accepted_pin_is_not_presented_again_when_tries_are_short(void)
 
 static void logging_out_takes_the_pin_from_the_card_too(void)
 {
-    g_autoptr(Scene) scene = scene_new(FIRMWARE_5);
+    g_autoptr(Scene) scene = scene_new_ready(FIRMWARE_5);
     g_autoptr(GError) error = NULL;
     g_autoptr(Other) other = other_connect(false);
-    generate(scene, "9a", KEY_TYPE_P256, NULL);
-    log_in(scene);
     g_assert_cmphex(other_send(other, "0020008000"), ==, 0x9000);
     (void)scene->backend->class->logout(scene->backend, &error);
     g_assert_no_error(error);
@@ -332,10 +321,8 @@ static void the_puk_gives_a_new_pin(void)
 int main(int argc, char *argv[])
 {
     g_test_init(&argc, &argv, NULL);
-    if (!pcsc_is_possible()) {
-        g_print("1..0 # SKIP pcscd or vsmartcard-vpcd is not installed\n");
+    if (pcsc_is_missing())
         return 0;
-    }
 #define TEST(name) g_test_add_func("/pin/" #name, name)
     TEST(probing_and_opening_present_no_pin);
     TEST(an_accepted_pin_is_presented_once);
