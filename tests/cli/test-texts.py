@@ -51,7 +51,8 @@ def man_text(name):
     pages = [page for page in MAN if os.path.basename(page) == name]
     if not pages:
         raise Skip("man pages are not built")
-    status, text, _ = run(need("man"), "-l", pages[0], environment={"MANWIDTH": "400", "MANPAGER": "cat", "PAGER": "cat"})
+    plain = {"MANWIDTH": "400", "MANPAGER": "cat", "PAGER": "cat"}
+    status, text, _ = run(need("man"), "--no-hyphenation", "-l", pages[0], environment=plain)
     assert status == 0, f"man can't show {name}"
     return re.sub(r".\x08", "", text)
 
