@@ -16,7 +16,7 @@ void channel_context_log_foreign(ChannelContext *channel, const TransportMessage
                                  const GError *error)
 {
     guint left_out = 0;
-    metrics_count(&channel->link->metrics, METRICS_FOREIGN);
+    metrics_count(channel->link->metrics, METRICS_FOREIGN);
     if (!log_limit_pass(&channel->foreign, &left_out))
         return;
     g_autofree char *more = left_out_text(left_out);
@@ -30,9 +30,9 @@ void channel_context_log_foreign(ChannelContext *channel, const TransportMessage
 void channel_context_log_dropped(ChannelContext *channel, const char *siguuid, const char *kind,
                                  const char *reason)
 {
-    metrics_count(&channel->link->metrics, METRICS_DROP);
+    metrics_count(channel->link->metrics, METRICS_DROP);
     if (kind) {
-        metrics_count_denied(&channel->link->metrics, kind);
+        metrics_count_denied(channel->link->metrics, kind);
         authority_count_denied(channel->authority);
         channel->denied_request(siguuid, kind, reason, channel->owner);
     }

@@ -208,7 +208,7 @@ static void on_subscribed(bool missed, void *userdata)
     backoff_reset(&self->fast);
     backoff_reset(&self->slow);
     self->offline = false;
-    metrics_count(&self->link->metrics, METRICS_CONNECT);
+    metrics_count(self->link->metrics, METRICS_CONNECT);
     log_event(LOG_NOTICE, MESSAGE_LINK_CONNECTED,
               LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(self->authority)}),
               "%s is connected to the platform", authority_subject(self->authority));

@@ -26,7 +26,7 @@ typedef struct LinkContext {
     SoupSession *https;   /* bootstrap and CRL delivery */
     Turnstile *turnstile; /* before bootstraps at the platform */
     EnvelopeTrust *trust; /* NULL: unconfigured */
-    Metrics metrics;
+    Metrics *metrics;     /* g_rc_box: a request that outlives the link holds a reference */
 } LinkContext;
 
 /* The authority's serial number as the platform may know it ([Platform] ShortSerial=). Transfer full. */

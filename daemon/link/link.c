@@ -392,6 +392,7 @@ Link *link_new_with_times(const Config *config, Identity *identity, Journal *jou
     link->context.route_times = times;
     link->context.identity = identity;
     link->context.journal = journal;
+    link->context.metrics = g_rc_box_new0(Metrics);
     link->context.turnstile = turnstile_new(BOOTSTRAPS_AT_ONCE);
     link->context.crypto = worker_new("crypto", g_get_num_processors(), G_MAXUINT);
     link->authorities = g_ptr_array_new_with_free_func((GDestroyNotify)authority_unref);
@@ -428,6 +429,7 @@ void link_free(Link *link)
     g_clear_object(&link->context.https);
     g_clear_object(&link->context.roots);
     envelope_trust_unref(link->context.trust);
+    g_rc_box_release(link->context.metrics);
     g_hash_table_unref(link->channels);
     g_ptr_array_unref(link->connections);
     g_ptr_array_unref(link->authorities);
@@ -495,5 +497,5 @@ guint link_queue_length(const Link *link, const Authority *authority)
 
 const Metrics *link_metrics(const Link *link)
 {
-    return &link->context.metrics;
+    return link->context.metrics;
 }

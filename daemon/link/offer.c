@@ -49,7 +49,7 @@ static void on_sealed(GBytes *wire, const GError *error, void *userdata)
         finish(offer);
         return;
     }
-    metrics_count(&offer->channel->link->metrics, METRICS_OFFER);
+    metrics_count(offer->channel->link->metrics, METRICS_OFFER);
     offer->channel->publish(wire, offer->deadline, on_published, offer, offer->channel->owner);
 }
 

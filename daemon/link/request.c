@@ -26,6 +26,7 @@
 struct Request {
     ChannelContext *channel; /* NULL: abandoned */
     Journal *journal;        /* lives longer than the channel and the link */
+    Metrics *metrics;        /* a reference */
     Authority *authority;
     TransportMessage *message;
     gint64 deadline;
@@ -62,6 +63,7 @@ static void finish(Request *request)
         request->done(request->userdata);
     if (request->in_flight)
         journal_release(request->journal, authority_thumbprint(request->authority), request->siguuid);
+    g_rc_box_release(request->metrics);
     authority_unref(request->authority);
     transport_message_unref(request->message);
     g_object_unref(request->cancellable);
@@ -107,8 +109,7 @@ static void on_published(TransportOutcome outcome, const char *reason, void *use
         return;
     }
     if (outcome == TRANSPORT_PUBLISHED && request->signed_at)
-        metrics_observe(&request->channel->link->metrics, METRICS_REPLY,
-                        g_get_monotonic_time() - request->signed_at);
+        metrics_observe(request->metrics, METRICS_REPLY, g_get_monotonic_time() - request->signed_at);
     if (outcome != TRANSPORT_PUBLISHED)
         log_warning("The answer to request %s did not reach the platform: %s", request->siguuid, reason);
     finish(request);
@@ -151,7 +152,7 @@ static void refuse(Request *request, const char *text)
                          {"IOTHSM_RESULT", text}),
               "Did not sign a %s for %s: %s", request->kind, authority_subject(request->authority), text);
     authority_count_denied(request->authority);
-    metrics_count_denied(&channel->link->metrics, request->kind);
+    metrics_count_denied(request->metrics, request->kind);
     channel->denied_request(request->siguuid, request->kind, text, channel->owner);
     send_answer(request, false, text);
 }
@@ -167,6 +168,7 @@ static void tell_signed(Request *request)
                          {"IOTHSM_REQUEST", request->siguuid}, {"IOTHSM_KIND", request->kind},
                          {"IOTHSM_RESULT", summary}),
               "%s signed a %s", authority_subject(request->authority), summary);
+    metrics_count_signed(request->metrics, request->kind);
     authority_count_signature(request->authority);
 }
 
@@ -184,7 +186,6 @@ static void on_recorded(const GError *error, void *userdata)
         return;
     }
     ChannelContext *channel = request->channel;
-    metrics_count_signed(&channel->link->metrics, request->kind);
     channel->signed_request(request->siguuid, request->kind, signing_summary(request->signing),
                             channel->owner);
     send_answer(request, true,
@@ -251,7 +252,7 @@ static bool sign_elsewhere(Request *request, const SignJob *failed, const GError
     if (!others || !request->content || g_get_monotonic_time() > request->deadline)
         return false;
     log_notice("A token could not sign request %s, another one tries: %s", request->siguuid, error->message);
-    metrics_count(&request->channel->link->metrics, METRICS_MOVE);
+    metrics_count(request->metrics, METRICS_MOVE);
     prepare(request, signing_intent(failed->signing));
     return true;
 }
@@ -259,7 +260,7 @@ static bool sign_elsewhere(Request *request, const SignJob *failed, const GError
 static void note_phases(Request *request, const SignJob *job)
 {
     const TransportMessage *message = request->message;
-    Metrics *metrics = &request->channel->link->metrics;
+    Metrics *metrics = request->metrics;
     request->signed_at = job->ended;
     metrics_observe(metrics, METRICS_LINK, message->age_ms * 1000);
     metrics_observe(metrics, METRICS_QUEUE,
@@ -430,7 +431,7 @@ static void prepare(Request *request, const char *intent)
 
 static void replay(Request *request, const char *answer)
 {
-    metrics_count(&request->channel->link->metrics, METRICS_REPLAY);
+    metrics_count(request->metrics, METRICS_REPLAY);
     g_autoptr(JsonObject) content = json_object_parse(answer, strlen(answer), NULL);
     if (!content) {
         refuse(request, "The stored answer is damaged");
@@ -446,7 +447,7 @@ static void replay(Request *request, const char *answer)
 /* Neither refused nor dropped: the first of them has the answer. */
 static void ignore_copy(Request *request)
 {
-    metrics_count(&request->channel->link->metrics, METRICS_REPLAY);
+    metrics_count(request->metrics, METRICS_REPLAY);
     log_event(LOG_INFO, MESSAGE_REPLAYED,
               LOG_FIELDS({"IOTHSM_AUTHORITY", authority_thumbprint(request->authority)},
                          {"IOTHSM_REQUEST", request->siguuid}, {"IOTHSM_KIND", request->kind}),
@@ -577,6 +578,7 @@ Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *me
     Request *request = g_new0(Request, 1);
     request->channel = channel;
     request->journal = channel->link->journal;
+    request->metrics = g_rc_box_acquire(channel->link->metrics);
     request->authority = authority_ref(channel->authority);
     request->message = transport_message_ref(message);
     request->deadline = deadline;

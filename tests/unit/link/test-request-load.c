@@ -250,6 +250,7 @@ static void a_request_outlives_its_channel(void)
         g_ptr_array_set_size(scene.agent->signed_requests, 0);
     }
     guint64 signatures = authority_signatures(scene.authority);
+    guint64 counted = metrics_signed(link_metrics(scene.agent->link));
     Config changed = scene.agent->config;
     changed.message_size /= 2;
     agent_reload(scene.agent, &changed);
@@ -264,6 +265,7 @@ static void a_request_outlives_its_channel(void)
     assert_csr_signed(&scene, "last");
     g_assert_cmpuint(count_answers(&scene), ==, answers + 3);
     g_assert_cmpuint(authority_signatures(scene.authority), ==, signatures + 3);
+    g_assert_cmpuint(metrics_signed(link_metrics(scene.agent->link)), ==, counted + 3);
 }
 
 int main(int argc, char **argv)
