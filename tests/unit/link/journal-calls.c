@@ -43,6 +43,12 @@ Journal *open_journal(const char *path)
     return journal;
 }
 
+Journal *reopen_journal(Journal *journal, const char *path)
+{
+    journal_close(journal);
+    return open_journal(path);
+}
+
 char *new_path(void)
 {
     g_autofree char *directory = test_directory();

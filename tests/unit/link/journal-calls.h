@@ -27,6 +27,8 @@ void on_done(const GError *error, void *userdata);
 /* In a folder of its own. Transfer full. */
 char *new_path(void);
 Journal *open_journal(const char *path);
+/* Closes it and opens it again: the daemon has started over. */
+Journal *reopen_journal(Journal *journal, const char *path);
 /* A request's digest: told apart by its first 32 characters. */
 void digest_of(const char *text, guint8 digest[32]);
 

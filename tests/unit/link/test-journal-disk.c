@@ -104,8 +104,7 @@ static void full_disk_fails_in_words_and_heals(void)
     g_assert_cmpint(verdict_at(journal, "before", "request", NOW, NOW), ==, JOURNAL_INTENDED);
     Many after = intend_many(journal, 10, "{}");
     g_assert_cmpuint(after.failed, ==, 0);
-    journal_close(journal);
-    journal = open_journal(path);
+    journal = reopen_journal(journal, path);
     g_assert_cmpint(verdict_at(journal, "many-9", "request", NOW, NOW), ==, JOURNAL_INTENDED);
     journal_close(journal);
 }

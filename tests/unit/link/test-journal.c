@@ -25,8 +25,7 @@ static void repeated_request_gets_the_stored_answer(void)
         g_assert_cmpint(answered.verdict, ==, JOURNAL_ANSWERED);
         g_assert_cmpstr(answered.intent, ==, "{\"serial\":\"4b38\"}");
         g_assert_cmpstr(answered.answer, ==, "{\"success\":true}");
-        journal_close(journal);
-        journal = open_journal(path);
+        journal = reopen_journal(journal, path);
     }
     journal_close(journal);
 }
@@ -94,8 +93,7 @@ static void evicted_requests_stay_refused(void)
         g_assert_cmpint(verdict_at(journal, "old", "request", NOW, NOW), ==, JOURNAL_STALE);
         g_assert_cmpint(verdict_at(journal, "other", "request", NOW, NOW), ==, JOURNAL_STALE);
         g_assert_cmpint(verdict_at(journal, "other", "request", NOW + 1, NOW), ==, JOURNAL_NEW);
-        journal_close(journal);
-        journal = open_journal(path);
+        journal = reopen_journal(journal, path);
     }
     journal_close(journal);
 }
@@ -288,8 +286,7 @@ static void since_is_there_at_once_and_after_a_restart(void)
     journal_flush(journal);
     g_test_message("101 times since, %u fsyncs", disk_syncs() - before);
     g_assert_cmpuint(disk_syncs() - before, <, 20);
-    journal_close(journal);
-    journal = open_journal(path);
+    journal = reopen_journal(journal, path);
     g_autofree char *since = journal_get_since(journal, "channel");
     g_assert_cmpstr(since, ==, "m100");
     journal_close(journal);

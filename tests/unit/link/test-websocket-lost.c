@@ -75,7 +75,7 @@ static gboolean on_raw_peer(GThreadedSocketService *service, GSocketConnection *
         gsize piece = (peer->farewell_size + 9) / 10;
         gsize size = MIN(piece, peer->farewell_size - i * piece);
         g_output_stream_write_all(output, peer->farewell + i * piece, size, NULL, NULL, NULL);
-        g_usleep(100 * 1000);
+        g_usleep(100 * 1000); /* the peer is slow */
     }
     char swallowed[4096]; /* until the other side gives up */
     while (g_input_stream_read(input, swallowed, sizeof swallowed, NULL, NULL) > 0)

@@ -20,6 +20,17 @@ static void try_pin(Token *token, const char *pin, bool persist, Ending *ending)
     token_set_pin(token, secret, persist, NULL, ending_done, ending);
 }
 
+/* Of a daemon that was told to keep F1's PIN, 123456. Transfer full. */
+static char *directory_with_kept_pin(void)
+{
+    g_autofree char *directory = test_directory();
+    g_autoptr(Fixture) fixture = fixture_new_in(fake("fake:serial=F1,pin=123456"), directory, true);
+    g_auto(Ending) set = {0};
+    try_pin(fixture_token(fixture, "F1"), "123456", true, &set);
+    ending_ok(&set);
+    return g_steal_pointer(&directory);
+}
+
 static guint presented(Fixture *fixture)
 {
     return fake_source_pins_presented(fixture->source, "F1");
@@ -134,12 +145,7 @@ static void test_a_wrong_kept_pin_costs_one_try_in_200_restarts_and_replugs(void
 
 static void test_the_stored_pin_stays_back_when_tries_are_short(void)
 {
-    g_autofree char *directory = test_directory();
-    g_autoptr(Fixture) first = fixture_new_in(fake("fake:serial=F1,pin=123456"), directory, true);
-    g_auto(Ending) set = {0};
-    try_pin(fixture_token(first, "F1"), "123456", true, &set);
-    ending_ok(&set);
-    fixture_free(g_steal_pointer(&first));
+    g_autofree char *directory = directory_with_kept_pin();
 
     g_autoptr(Fixture) second = fixture_new_in(fake("fake:serial=F1,pin=123456,retries=2"), directory, true);
     Token *token = fixture_token(second, "F1");
@@ -256,12 +262,7 @@ static void test_a_token_that_another_program_has_is_held(void)
 
 static void test_a_token_that_could_not_be_read_comes_up_by_itself(void)
 {
-    g_autofree char *directory = test_directory();
-    g_autoptr(Fixture) first = fixture_new_in(fake("fake:serial=F1,pin=123456"), directory, true);
-    g_auto(Ending) set = {0};
-    try_pin(fixture_token(first, "F1"), "123456", true, &set);
-    ending_ok(&set);
-    fixture_free(g_steal_pointer(&first));
+    g_autofree char *directory = directory_with_kept_pin();
 
     Source *source = fake("fake:serial=F1,pin=123456");
     fake_source_fail_next(source, "F1", 1, IOTHSM_ERROR_FAILED);
