@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* A source makes tokens appear and go: a PKCS#11 module, the YubiKeys that udev reports, the configured cloud
- * key rings, the fakes of a test. It lives on the main thread, never blocks there, and tells the manager what
- * it found through SourceEvents. */
+/* A source makes tokens appear and go: a PKCS#11 module, the YubiKeys in PC/SC's readers, the configured
+ * cloud key rings, the fakes of a test. It lives on the main thread, never blocks there, and tells the
+ * manager what it found through SourceEvents. */
 
 #include "daemon/done.h"
 #include "daemon/token/backend.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What token.c, token-pin.c, token-keys.c and slot.c know of each other: the token, its driver, and the act.
+/* What slot.c, token.c and the other token-….c know of each other: the token, its driver, and the act.
  *
  * An act is one thing done to a token on its worker: run it, read the token again, take over what was read on
  * the main thread, say that it is done. Its inputs are set before it is submitted; its results are written by

@@ -5,8 +5,8 @@
  *
  * The worker's one thread owns the card handle. Each call is one short shared transaction: when the card was
  * reset meanwhile, or another program selected something else, the call selects PIV again and presents the
- * PIN again that the card has accepted before. PIN and PUK leave locked memory only into the APDU; libykpiv
- * connects and authenticates the management key, but never sees a PIN, because it keeps and repeats one. */
+ * PIN again that the card has accepted before. PINs, PUKs and keys leave locked memory only into the APDU;
+ * libykpiv exchanges what is no secret and sees none of them, because it keeps and repeats a PIN. */
 
 #include "daemon/token/backend.h"
 
