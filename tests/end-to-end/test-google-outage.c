@@ -31,6 +31,11 @@ static CloudScene cloud_scene_begin(const char *const *options)
     g_autofree char *limits =
         g_strdup_printf("[GoogleKms]\nKmsUrl=%s\nResourceManagerUrl=%s\nMetadataUrl=%s\n", url, url, url);
     scene_start(cloud_scene.scene, limits, NULL);
+    /* The service is ready before Google has said what there is. */
+    Fixture *fixture = scene_fixture(cloud_scene.scene);
+    g_auto(GStrv) tokens = fixture_objects(fixture, TOKEN_INTERFACE);
+    g_assert_cmpuint(g_strv_length(tokens), ==, 1);
+    fixture_wait_string(fixture, tokens[0], TOKEN_INTERFACE, "State", "ready", 60);
     return cloud_scene;
 }
 
