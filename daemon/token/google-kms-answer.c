@@ -306,10 +306,11 @@ static bool checksum_matches(JsonObject *object, const char *member, const void 
     return json_get_integer(object, member, &number, NULL) && number == (gint64)crc32c(data, size);
 }
 
+/* Nobody is asked for a passphrase, whatever the PEM says. */
 static EVP_PKEY *key_of_pem(const char *pem, const KmsVersion *version, GError **error)
 {
     g_autoptr(BIO) bio = BIO_new_mem_buf(pem, (int)strlen(pem));
-    g_autoptr(EVP_PKEY) key = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
+    g_autoptr(EVP_PKEY) key = PEM_read_bio_PUBKEY(bio, NULL, NULL, (void *)"");
     KeyType type;
     if (key && key_type_of(key, &type, NULL) && type == version->signs->type)
         return g_steal_pointer(&key);

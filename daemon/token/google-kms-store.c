@@ -191,7 +191,7 @@ X509 *kms_store_certificate(const KmsStore *store, const char *serial, const cha
     gsize size = 0;
     const void *data = g_bytes_get_data(bytes, &size);
     g_autoptr(BIO) bio = BIO_new_mem_buf(data, (int)size);
-    X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, (void *)""); /* no passphrase is asked for */
     if (!certificate) {
         ERR_clear_error();
         (void)state_file_set_aside(path, "it holds no certificate", error);

@@ -390,18 +390,22 @@ static void tell_attested(Slot *slot, GPtrArray *chain, const GError *error)
     }
 }
 
+static void begin_attestation(Slot *slot);
+
 static void attest_done(const GError *error, void *userdata)
 {
     Attest *attest = userdata;
     Slot *slot = attest->slot;
     g_autoptr(GPtrArray) chain = error ? NULL : g_ptr_array_ref(attest->chain);
-    if (same_public_key(slot->info->public_key, attest->public_key)) {
-        forget_attestation(slot);
-        if (chain)
-            slot->attestation = g_ptr_array_ref(chain);
-        else if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED))
-            slot->attestation_error = g_error_copy(error);
+    forget_attestation(slot);
+    if (!same_public_key(slot->info->public_key, attest->public_key)) {
+        begin_attestation(slot); /* the key was replaced meanwhile */
+        return;
     }
+    if (chain)
+        slot->attestation = g_ptr_array_ref(chain);
+    else if (g_error_matches(error, IOTHSM_ERROR, IOTHSM_ERROR_UNSUPPORTED))
+        slot->attestation_error = g_error_copy(error);
     tell_attested(slot, chain, error);
 }
 

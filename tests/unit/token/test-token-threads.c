@@ -46,6 +46,73 @@ static void limits_end_with_their_job(void)
     g_assert_true(g_atomic_pointer_get(&seen_by_attestation) == none);
 }
 
+/* One thread has the answer and keeps it until another one's work is done and known. */
+static GMutex lock;
+static GCond told;
+static bool replaced; /* guarded by lock */
+static int asked;
+static GPtrArray *(*attest)(Backend *backend, const char *slot, GError **error);
+
+static GPtrArray *attest_and_wait(Backend *backend, const char *slot, GError **error)
+{
+    GPtrArray *chain = attest(backend, slot, error);
+    g_atomic_int_set(&asked, true);
+    g_mutex_lock(&lock);
+    while (!replaced)
+        g_cond_wait(&told, &lock);
+    g_mutex_unlock(&lock);
+    return chain;
+}
+
+static bool is_asked(void *userdata)
+{
+    return g_atomic_int_get(&asked);
+}
+
+static void keep_chain(GPtrArray *chain, const GError *error, void *userdata)
+{
+    g_assert_no_error(error);
+    *(GPtrArray **)userdata = g_ptr_array_ref(chain);
+}
+
+static bool has_chain(void *userdata)
+{
+    return *(GPtrArray **)userdata != NULL;
+}
+
+/* As another program does it, and the token is looked at again. */
+static void replace_key(Token *token, const char *slot)
+{
+    FakeBackend *backend = (FakeBackend *)token->driver->backend;
+    SlotInfo *info = g_hash_table_lookup(backend->token->slots, slot);
+    EVP_PKEY_free(info->public_key);
+    info->public_key = test_new_key("p256");
+    g_auto(Ending) read = {0};
+    token_refresh(token, ending_done, &read);
+    ending_ok(&read);
+}
+
+static void a_key_that_is_replaced_meanwhile_is_attested_anew(void)
+{
+    g_autoptr(Fixture) fixture = fixture_new(fake("fake:serial=F1,piv=1,threads=2"), false);
+    Token *token = fixture_token(fixture, "F1");
+    FakeBackend *backend = (FakeBackend *)token->driver->backend;
+    g_autofree char *name = generate(token, "", KEY_TYPE_P256);
+    Slot *slot = token_find_slot(token, name);
+    attest = backend->class.attest;
+    backend->class.attest = attest_and_wait;
+    g_autoptr(GPtrArray) chain = NULL;
+    slot_attest(slot, keep_chain, &chain);
+    test_poll_for(is_asked, NULL, 60);
+    replace_key(token, name);
+    g_mutex_lock(&lock);
+    replaced = true;
+    g_cond_signal(&told);
+    g_mutex_unlock(&lock);
+    test_wait_for(has_chain, &chain, 60);
+    g_assert_cmpint(EVP_PKEY_eq(X509_get0_pubkey(chain->pdata[0]), slot_public_key(slot)), ==, 1);
+}
+
 static void the_same_wrong_pin_twice_at_once_is_one_try(void)
 {
     g_autoptr(Fixture) fixture =
@@ -89,6 +156,7 @@ int main(int argc, char **argv)
     secret_memory_init();
 #define ADD(function) g_test_add_func("/token-threads/" #function, function)
     ADD(limits_end_with_their_job);
+    ADD(a_key_that_is_replaced_meanwhile_is_attested_anew);
     ADD(the_same_wrong_pin_twice_at_once_is_one_try);
     ADD(the_same_wrong_puk_twice_at_once_is_one_try);
     return g_test_run();
