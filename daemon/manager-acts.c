@@ -7,8 +7,8 @@
 #include "daemon/error.h"
 #include "daemon/manager-private.h"
 #include "daemon/message-ids.h"
-#include "daemon/token/google-kms.h"
-#include "daemon/token/pkcs11.h"
+#include "daemon/token/google-kms/google-kms.h"
+#include "daemon/token/pkcs11/pkcs11.h"
 #include <string.h>
 
 /* A reload is over when every source has looked again and every token was read again (another program may

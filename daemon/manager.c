@@ -8,9 +8,9 @@
 #include "daemon/message-ids.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
-#include "daemon/token/google-kms.h"
-#include "daemon/token/pkcs11.h"
-#include "daemon/token/yubikey-source.h"
+#include "daemon/token/google-kms/google-kms.h"
+#include "daemon/token/pkcs11/pkcs11.h"
+#include "daemon/token/yubikey/yubikey-source.h"
 #include "udev/hotplug.h"
 #include <string.h>
 

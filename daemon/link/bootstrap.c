@@ -8,10 +8,10 @@
 
 #include "daemon/error.h"
 #include "daemon/json.h"
-#include "daemon/link/https.h"
+#include "daemon/link/message/wire.h"
 #include "daemon/link/opening.h"
 #include "daemon/link/sealing.h"
-#include "daemon/link/wire.h"
+#include "daemon/link/transport/https.h"
 
 #define PATH "/api/public/getiotconnectiondata"
 #define TIMEOUT_SECONDS 30

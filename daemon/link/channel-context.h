@@ -7,7 +7,7 @@
 #include "daemon/link/channel-key.h"
 #include "daemon/link/link-context.h"
 #include "daemon/link/log-limit.h"
-#include "daemon/link/transport.h"
+#include "daemon/link/transport/transport.h"
 
 typedef struct ChannelContext {
     LinkContext *link;

@@ -8,9 +8,9 @@
 #include "daemon/link/channel.h"
 
 #include "daemon/error.h"
-#include "daemon/link/backoff.h"
 #include "daemon/link/inbox.h"
 #include "daemon/link/since-window.h"
+#include "daemon/link/transport/backoff.h"
 #include "daemon/log.h"
 #include "daemon/message-ids.h"
 

@@ -6,8 +6,8 @@
 #include "daemon/link/connection.h"
 
 #include "daemon/error.h"
-#include "daemon/link/pubnub.h"
 #include "daemon/link/route.h"
+#include "daemon/link/transport/pubnub.h"
 
 struct Connection {
     char *url; /* NULL: PubNub */

@@ -5,7 +5,7 @@
  * what it says of itself goes to all of them. Main thread. */
 
 #include "daemon/link/link-context.h"
-#include "daemon/link/transport.h"
+#include "daemon/link/transport/transport.h"
 
 typedef struct Connection Connection;
 typedef struct Route Route;

@@ -5,9 +5,9 @@
 #include "daemon/link/delivery.h"
 
 #include "daemon/error.h"
-#include "daemon/link/https.h"
+#include "daemon/link/message/wire.h"
 #include "daemon/link/sealing.h"
-#include "daemon/link/wire.h"
+#include "daemon/link/transport/https.h"
 #include "daemon/log.h"
 
 #define PATH "/api/public/delivercrl"

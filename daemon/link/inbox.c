@@ -6,10 +6,10 @@
 
 #include "daemon/link/inbox.h"
 
-#include "daemon/link/https.h"
+#include "daemon/link/message/wire.h"
 #include "daemon/link/offer.h"
 #include "daemon/link/request.h"
-#include "daemon/link/wire.h"
+#include "daemon/link/transport/https.h"
 
 #define PIPELINE 32
 

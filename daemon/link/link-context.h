@@ -6,9 +6,9 @@
 
 #include "daemon/ca/authority.h"
 #include "daemon/config.h"
-#include "daemon/link/envelope.h"
 #include "daemon/link/identity.h"
-#include "daemon/link/journal.h"
+#include "daemon/link/journal/journal.h"
+#include "daemon/link/message/envelope.h"
 #include "daemon/link/turnstile.h"
 #include "daemon/metrics.h"
 #include "daemon/worker.h"

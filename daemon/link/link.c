@@ -10,7 +10,7 @@
 
 #include "daemon/link/channel.h"
 #include "daemon/link/connection.h"
-#include "daemon/link/https.h"
+#include "daemon/link/transport/https.h"
 #include "daemon/log.h"
 #include "daemon/message-ids.h"
 #include "daemon/openssl-cleanup.h"

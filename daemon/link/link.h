@@ -11,7 +11,7 @@
 #include "daemon/ca/authority.h"
 #include "daemon/config.h"
 #include "daemon/link/identity.h"
-#include "daemon/link/journal.h"
+#include "daemon/link/journal/journal.h"
 #include "daemon/link/link-files.h"
 #include "daemon/metrics.h"
 

@@ -5,9 +5,9 @@
 
 #include "daemon/link/offer.h"
 
+#include "daemon/link/message/wire.h"
 #include "daemon/link/opening.h"
 #include "daemon/link/sealing.h"
-#include "daemon/link/wire.h"
 #include "daemon/log.h"
 
 /* How far the clocks of a platform and of this machine may be apart; a solicitation says when it was signed,

@@ -7,7 +7,7 @@
 
 #include "daemon/error.h"
 #include "daemon/json.h"
-#include "daemon/link/wire.h"
+#include "daemon/link/message/wire.h"
 
 typedef struct OpenJob {
     EnvelopeTrust *trust;

@@ -5,7 +5,7 @@
  * first, then decrypted and inflated where that kind of message is, then parsed. What was verified is known
  * (signer, signing time) even where the rest fails, so that there is somebody to answer. */
 
-#include "daemon/link/envelope.h"
+#include "daemon/link/message/envelope.h"
 #include "daemon/worker.h"
 #include <json-glib/json-glib.h>
 #include <stdbool.h>

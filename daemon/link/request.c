@@ -9,11 +9,11 @@
 #include "daemon/error.h"
 #include "daemon/json.h"
 #include "daemon/link/delivery.h"
-#include "daemon/link/https.h"
+#include "daemon/link/message/wire.h"
 #include "daemon/link/opening.h"
 #include "daemon/link/refusal.h"
 #include "daemon/link/sealing.h"
-#include "daemon/link/wire.h"
+#include "daemon/link/transport/https.h"
 #include "daemon/log.h"
 #include "daemon/message-ids.h"
 

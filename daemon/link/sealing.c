@@ -7,7 +7,7 @@
 
 #include "daemon/error.h"
 #include "daemon/json.h"
-#include "daemon/link/envelope.h"
+#include "daemon/link/message/envelope.h"
 
 typedef struct SealJob {
     JsonObject *content;

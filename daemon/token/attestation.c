@@ -8,7 +8,7 @@
 #include "daemon/token/attestation.h"
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/piv.h"
+#include "daemon/token/piv/piv.h"
 #include <openssl/x509v3.h>
 #include <string.h>
 

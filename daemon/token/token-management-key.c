@@ -6,7 +6,7 @@
  * functions runs on the worker. */
 
 #include "daemon/error.h"
-#include "daemon/token/piv-object.h"
+#include "daemon/token/piv/piv-object.h"
 #include "daemon/token/token-private.h"
 
 static const SealingKind management_keys = {"management-keys", "management key",

@@ -9,7 +9,7 @@
  * on the worker, since the store reads and writes files. */
 
 #include "daemon/error.h"
-#include "daemon/token/piv.h"
+#include "daemon/token/piv/piv.h"
 #include "daemon/token/token-private.h"
 #include <string.h>
 

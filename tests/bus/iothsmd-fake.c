@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* iothsmd with fake tokens: iothsmd-fake --fake='fake:serial=F1,pin=123456' … (daemon/token/fake.h has the
- * words). Signals do to the first token what a hand does: SIGUSR1 unplugs it, SIGUSR2 plugs it in again,
+/* iothsmd with fake tokens: iothsmd-fake --fake='fake:serial=F1,pin=123456' … (daemon/token/fake/fake.h has
+ * the words). Signals do to the first token what a hand does: SIGUSR1 unplugs it, SIGUSR2 plugs it in again,
  * SIGWINCH touches it. */
 
 #include "daemon/daemon.h"
-#include "daemon/token/fake.h"
+#include "daemon/token/fake/fake.h"
 #include <glib-unix.h>
 #include <string.h>
 

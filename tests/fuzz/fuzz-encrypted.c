@@ -3,8 +3,8 @@
 /* An encrypted message as DER, opened with an EC key, which the corpus is for, and an RSA key, which it
  * isn't: OpenSSL then goes on with a random content key. What comes out is inflated. */
 
-#include "daemon/link/envelope.h"
-#include "daemon/link/smime.h"
+#include "daemon/link/message/envelope.h"
+#include "daemon/link/message/smime.h"
 #include "tests/fuzz/fuzz-keys.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>

@@ -2,8 +2,8 @@
 
 /* A frame of the WebSocket, and the unsigned envelope in it. */
 
-#include "daemon/link/frame.h"
-#include "daemon/link/wire.h"
+#include "daemon/link/message/wire.h"
+#include "daemon/link/transport/frame.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -3,8 +3,8 @@
 /* Whatever Google answers, and the key file of a service account that a person gives. */
 
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/google-credentials.h"
-#include "daemon/token/google-kms-answer.h"
+#include "daemon/token/google-kms/google-credentials.h"
+#include "daemon/token/google-kms/google-kms-answer.h"
 #include "tests/fuzz/fuzz.h"
 
 #define RING "projects/p/locations/l/keyRings/r"

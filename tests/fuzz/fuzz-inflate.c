@@ -2,7 +2,7 @@
 
 /* zlib streams under a limit of a megabyte. */
 
-#include "daemon/link/envelope.h"
+#include "daemon/link/message/envelope.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -4,8 +4,8 @@
 
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/attestation.h"
-#include "daemon/token/piv-key.h"
-#include "daemon/token/piv-object.h"
+#include "daemon/token/piv/piv-key.h"
+#include "daemon/token/piv/piv-object.h"
 #include "tests/fuzz/fuzz.h"
 
 static void take_metadata(PivBytes bytes)

@@ -2,7 +2,7 @@
 
 /* Everything that PubNub answers: to a subscribe, to a publish, to a question for the time. */
 
-#include "daemon/link/pubnub-wire.h"
+#include "daemon/link/transport/pubnub-wire.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -2,8 +2,8 @@
 
 /* A signed message as DER: past the frame, into CMS, the chain and the signature. */
 
-#include "daemon/link/envelope.h"
-#include "daemon/link/smime.h"
+#include "daemon/link/message/envelope.h"
+#include "daemon/link/message/smime.h"
 #include "tests/fuzz/fuzz-keys.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>

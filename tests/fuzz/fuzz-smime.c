@@ -2,7 +2,7 @@
 
 /* The frame as text. What is read once is written and read again as the same. */
 
-#include "daemon/link/smime.h"
+#include "daemon/link/message/smime.h"
 #include "tests/fuzz/fuzz.h"
 #include <string.h>
 

@@ -4,11 +4,11 @@
  * replaced; what else lies there (typed by hand, or found by a fuzzer) stays. */
 
 #include "daemon/json.h"
-#include "daemon/link/cms-content.h"
-#include "daemon/link/envelope.h"
+#include "daemon/link/message/cms-content.h"
+#include "daemon/link/message/envelope.h"
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/fake-attestation.h"
-#include "daemon/token/piv-object.h"
+#include "daemon/token/fake/fake-attestation.h"
+#include "daemon/token/piv/piv-object.h"
 #include "tests/fuzz/fuzz-keys.h"
 #include "tests/support/support.h"
 #include <openssl/pem.h>

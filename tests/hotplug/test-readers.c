@@ -3,7 +3,7 @@
 /* The watch over PC/SC's readers, with a pcscd of the test's own: cards come and go, pcscd comes and goes,
  * and other programs take the card for themselves. */
 
-#include "daemon/token/readers.h"
+#include "daemon/token/yubikey/readers.h"
 #include "tests/support/support.h"
 #include "tests/virtual-yubikey/test/pcsc.h"
 #include "tests/virtual-yubikey/test/virtual-key.h"

@@ -4,9 +4,9 @@
  * in any order. */
 
 #include "daemon/error.h"
-#include "daemon/token/readers.h"
-#include "daemon/token/yubikey-source.h"
-#include "daemon/token/yubikey.h"
+#include "daemon/token/yubikey/readers.h"
+#include "daemon/token/yubikey/yubikey-source.h"
+#include "daemon/token/yubikey/yubikey.h"
 #include "tests/support/support.h"
 #include <string.h>
 

@@ -20,7 +20,7 @@ forbid "tokens know nothing of the bus, udev, HTTP, the CA or the link" "$sd|\"(
 forbid "the CA knows nothing of the bus, udev, HTTP or the link" "$sd|\"(dbus|polkit|udev|cli)/|\"daemon/link/" daemon/ca
 forbid "the link knows nothing of the bus and of people" 'systemd/sd-bus|"(dbus|polkit|udev|cli)/' daemon/link
 forbid "a transport never sees a key or a decrypted message" 'openssl|"daemon/(ca|token|secret|pin-store)|link/(envelope|channel|sealing|opening|journal)' \
-    daemon/link/transport.h daemon/link/transport.c daemon/link/websocket*.c daemon/link/frame.[ch] daemon/link/outbox.[ch] daemon/link/backoff.[ch]
+    daemon/link/transport/transport.h daemon/link/transport/transport.c daemon/link/websocket*.c daemon/link/frame.[ch] daemon/link/outbox.[ch] daemon/link/backoff.[ch]
 forbid "only daemon.c starts the bus" '"(dbus|polkit)/' $(ls daemon/*.[ch] daemon/*/*.[ch] | grep -v '^daemon/daemon.c$')
 forbid "only the manager knows where tokens come from" '"daemon/token/(pkcs11|fake|yubikey|readers|usb-keys|google)' daemon/link daemon/ca dbus polkit cli $(ls daemon/*.[ch] | grep -vE 'daemon/manager(-acts)?\.c')
 forbid "udev knows nobody" '"(daemon|dbus|polkit|cli)/' udev

@@ -6,7 +6,7 @@
 
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/yubikey.h"
+#include "daemon/token/yubikey/yubikey.h"
 #include "tests/virtual-yubikey/test/pcsc.h"
 #include "tests/virtual-yubikey/test/virtual-key.h"
 

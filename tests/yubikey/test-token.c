@@ -5,7 +5,7 @@
 
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/attestation.h"
-#include "daemon/token/yubikey.h"
+#include "daemon/token/yubikey/yubikey.h"
 #include "tests/unit/token/fixture.h"
 #include "tests/virtual-yubikey/test/pcsc.h"
 #include "tests/virtual-yubikey/test/virtual-key.h"

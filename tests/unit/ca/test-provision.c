@@ -6,7 +6,7 @@
 #include "daemon/ca/provision.h"
 #include "daemon/ca/template.h"
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/fake.h"
+#include "daemon/token/fake/fake.h"
 #include "tests/unit/ca/signing-fixture.h"
 #include "tests/unit/token/fixture.h"
 #include <string.h>

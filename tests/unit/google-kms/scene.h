@@ -6,7 +6,7 @@
 
 #include "daemon/ca/issue.h"
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/google-kms.h"
+#include "daemon/token/google-kms/google-kms.h"
 #include "tests/google-kms/test/google-cloud.h"
 #include "tests/unit/token/fixture.h"
 

@@ -4,9 +4,9 @@
 
 #include "daemon/json.h"
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/crc32c.h"
-#include "daemon/token/google-credentials.h"
-#include "daemon/token/google-kms-answer.h"
+#include "daemon/token/google-kms/crc32c.h"
+#include "daemon/token/google-kms/google-credentials.h"
+#include "daemon/token/google-kms/google-kms-answer.h"
 #include "tests/support/support.h"
 #include <string.h>
 

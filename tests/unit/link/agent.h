@@ -5,7 +5,7 @@
  * its own, pointed at a scripted platform. */
 
 #include "daemon/link/link.h"
-#include "daemon/token/fake.h"
+#include "daemon/token/fake/fake.h"
 #include "tests/unit/link/scripted-platform.h"
 
 typedef struct Agent {

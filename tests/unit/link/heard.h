@@ -4,7 +4,7 @@
 /* What a transport said, in order, one word each: "state:connected" "subscribed:c1" "lost" "refused:c1:token"
  * "message:c1:ID" (the type where the id can't be resumed from) "published" "too-large" "dropped" "left". */
 
-#include "daemon/link/transport.h"
+#include "daemon/link/transport/transport.h"
 
 typedef struct Heard {
     GPtrArray *words; /* char * */

@@ -3,7 +3,7 @@
 
 /* Calls to a journal that are waited for; the authority is "aa". */
 
-#include "daemon/link/journal.h"
+#include "daemon/link/journal/journal.h"
 #include "tests/support/support.h"
 
 enum { DAY = 86400, WINDOW = 30 * DAY, NOW = 1800000000 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "tests/unit/link/recipe.h"
-#include "daemon/link/cms-content.h"
+#include "daemon/link/message/cms-content.h"
 #include <string.h>
 
 const char text[] = "{\"siguuid\":\"9b1f6a0e\"}";

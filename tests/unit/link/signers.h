@@ -4,7 +4,7 @@
 /* Who signs and receives in the envelope tests: a pinned CA, a platform signer below it (RSA), the channel,
  * and an outsider with a root of its own. Made once a process. */
 
-#include "daemon/link/envelope.h"
+#include "daemon/link/message/envelope.h"
 #include "daemon/openssl-cleanup.h"
 #include "tests/support/support.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "daemon/link/backoff.h"
+#include "daemon/link/transport/backoff.h"
 
 static void waits_stay_between_floor_and_a_doubling_bound(void)
 {

@@ -3,7 +3,7 @@
 /* zlib streams, judged by zlib's own one-call functions. */
 
 #include "daemon/error.h"
-#include "daemon/link/envelope.h"
+#include "daemon/link/message/envelope.h"
 #include <string.h>
 #include <zlib.h>
 

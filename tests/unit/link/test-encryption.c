@@ -4,7 +4,7 @@
  * rest. */
 
 #include "daemon/error.h"
-#include "daemon/link/cms-content.h"
+#include "daemon/link/message/cms-content.h"
 #include "tests/unit/link/signers.h"
 #include <string.h>
 

@@ -3,7 +3,7 @@
 /* Signed and sealed messages: ours judged by the openssl command, its messages read by us, and what is no
  * such message or was altered. */
 
-#include "daemon/link/cms-content.h"
+#include "daemon/link/message/cms-content.h"
 #include "tests/unit/link/recipe.h"
 #include <string.h>
 

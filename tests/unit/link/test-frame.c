@@ -4,7 +4,7 @@
 
 #include "daemon/error.h"
 #include "daemon/json.h"
-#include "daemon/link/frame.h"
+#include "daemon/link/transport/frame.h"
 
 static Frame *parse(const char *text, GError **error)
 {

@@ -5,7 +5,7 @@
 
 #include "daemon/error.h"
 #include "daemon/json.h"
-#include "daemon/link/https.h"
+#include "daemon/link/transport/https.h"
 #include "daemon/openssl-cleanup.h"
 #include "tests/support/support.h"
 #include <unistd.h>

@@ -3,7 +3,7 @@
 /* The rows, without the thread: eviction and its line, what survives, and files that are not ours. */
 
 #include "daemon/error.h"
-#include "daemon/link/journal-store.h"
+#include "daemon/link/journal/journal-store.h"
 #include "tests/support/support.h"
 #include <glib/gstdio.h>
 #include <sqlite3.h>

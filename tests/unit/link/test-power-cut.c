@@ -5,7 +5,7 @@
  * content and no second, and what the platform was told stays what it is told. */
 
 #include "daemon/error.h"
-#include "daemon/link/journal-store.h"
+#include "daemon/link/journal/journal-store.h"
 #include "tests/unit/link/agent.h"
 #include "tests/unit/link/power.h"
 #include <string.h>

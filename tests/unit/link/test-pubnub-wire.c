@@ -4,7 +4,7 @@
  * letter, and what others publish on a channel never spoils what the platform says on it. */
 
 #include "daemon/error.h"
-#include "daemon/link/pubnub-wire.h"
+#include "daemon/link/transport/pubnub-wire.h"
 #include "tests/support/support.h"
 #include <string.h>
 

@@ -3,7 +3,7 @@
 /* The PubNub transport against a server that misbehaves on demand (protocol.md appendix A, W.4). Time runs
  * about a hundred times faster than in the world. */
 
-#include "daemon/link/pubnub.h"
+#include "daemon/link/transport/pubnub.h"
 #include "tests/support/support.h"
 #include "tests/unit/link/heard.h"
 #include "tests/unit/link/pubnub-server.h"

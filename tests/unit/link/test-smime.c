@@ -4,7 +4,7 @@
  */
 
 #include "daemon/error.h"
-#include "daemon/link/smime.h"
+#include "daemon/link/message/smime.h"
 #include "tests/unit/link/signers.h"
 #include <string.h>
 

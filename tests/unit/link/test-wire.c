@@ -3,7 +3,7 @@
 /* The unsigned envelope, read without believing it (protocol.md 2.2, 2.6; section 9, vector 8). */
 
 #include "daemon/json.h"
-#include "daemon/link/wire.h"
+#include "daemon/link/message/wire.h"
 
 #define OWN "0b9c2c1e-5b1e-4f7e-9a53-7d1f0a2b3c4d"
 

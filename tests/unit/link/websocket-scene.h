@@ -4,7 +4,7 @@
 /* A WebSocket transport, a server that misbehaves on demand, and what was heard between them. Time runs about
  * a hundred times faster than in the world. */
 
-#include "daemon/link/websocket.h"
+#include "daemon/link/transport/websocket.h"
 #include "tests/support/support.h"
 #include "tests/unit/link/heard.h"
 #include "tests/unit/link/websocket-server.h"

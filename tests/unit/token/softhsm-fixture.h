@@ -4,8 +4,8 @@
 /* SoftHSM2 itself, with a configuration of the process's own. Each test makes its own token, so that none
  * sees another's. */
 
-#include "daemon/token/pkcs11-token.h"
-#include "daemon/token/pkcs11.h"
+#include "daemon/token/pkcs11/pkcs11-token.h"
+#include "daemon/token/pkcs11/pkcs11.h"
 #include "tests/unit/token/fixture.h"
 
 #define PIN "123456"

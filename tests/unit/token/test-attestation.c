@@ -5,8 +5,8 @@
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/attestation.h"
-#include "daemon/token/fake-attestation.h"
-#include "daemon/token/piv.h"
+#include "daemon/token/fake/fake-attestation.h"
+#include "daemon/token/piv/piv.h"
 #include "tests/support/support.h"
 #include <string.h>
 

@@ -3,7 +3,7 @@
 /* The knobs of the fake do what fake.h says: other tests build on them. */
 
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/fake.h"
+#include "daemon/token/fake/fake.h"
 #include "tests/unit/token/fixture.h"
 #include <string.h>
 

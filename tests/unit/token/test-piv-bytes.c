@@ -4,8 +4,8 @@
 
 #include "daemon/error.h"
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/piv-key.h"
-#include "daemon/token/piv-object.h"
+#include "daemon/token/piv/piv-key.h"
+#include "daemon/token/piv/piv-object.h"
 #include "tests/support/support.h"
 #include <openssl/pem.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 
 #include "daemon/openssl-cleanup.h"
 #include "daemon/token/attestation.h"
-#include "daemon/token/fake.h"
+#include "daemon/token/fake/fake.h"
 #include "tests/unit/token/fixture.h"
 #include <string.h>
 

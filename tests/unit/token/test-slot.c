@@ -3,7 +3,7 @@
 /* What a slot says of itself, and the use of its key, on fakes. */
 
 #include "daemon/openssl-cleanup.h"
-#include "daemon/token/fake.h"
+#include "daemon/token/fake/fake.h"
 #include "tests/unit/token/fixture.h"
 
 static Source *fake(const char *specs)

@@ -2,7 +2,7 @@
 
 /* What the threads of one token share, and what they must not. */
 
-#include "daemon/token/fake-private.h"
+#include "daemon/token/fake/fake-private.h"
 #include "daemon/token/key-provider.h"
 #include "daemon/token/token-private.h"
 #include "tests/unit/token/fixture.h"

@@ -2,7 +2,7 @@
 
 /* A token's life and its PIN, on fakes. */
 
-#include "daemon/token/fake.h"
+#include "daemon/token/fake/fake.h"
 #include "tests/unit/token/fixture.h"
 #include <string.h>
 
