@@ -60,7 +60,7 @@ static void finish(Bootstrap *self, BootstrapOutcome outcome, BootstrapKeys *key
 
 static const char *opaque_text(JsonObject *object, const char *name, GError **error)
 {
-    const char *text = wire_text(object, name);
+    const char *text = json_get_string(object, name, NULL);
     if (text && *text && strlen(text) <= TEXT_MAX)
         return text;
     g_set_error(error, IOTHSM_ERROR, IOTHSM_ERROR_INVALID, "The platform's answer has no usable %s", name);
@@ -163,7 +163,7 @@ static bool is_success(JsonObject *answer)
 /* The platform's words, or ours for its status. Transfer full. */
 static char *status_sentence(const Bootstrap *self, guint status, JsonObject *answer)
 {
-    const char *said = answer ? wire_text(answer, "message") : NULL;
+    const char *said = answer ? json_get_string(answer, "message", NULL) : NULL;
     if (said && *said)
         return https_one_line(said);
     return g_strdup_printf("%s answered with %u %s%s", self->host, status, https_status_phrase(status),
@@ -188,7 +188,7 @@ static void on_answer(guint status, JsonObject *answer, const GError *error, voi
         finish(self, BOOTSTRAP_REFUSED, NULL, sentence);
         return;
     }
-    if (!SOUP_STATUS_IS_SUCCESSFUL(status) || !answer || !wire_text(answer, "data")) {
+    if (!SOUP_STATUS_IS_SUCCESSFUL(status) || !answer || !json_get_string(answer, "data", NULL)) {
         g_autofree char *strange =
             g_strdup_printf("%s did not answer as the platform does: %s", self->host, sentence);
         finish(self, BOOTSTRAP_UNUSABLE, NULL, strange);

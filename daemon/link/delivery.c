@@ -3,6 +3,7 @@
 /* Seal, post, judge the answer. */
 
 #include "daemon/link/delivery.h"
+#include "daemon/json.h"
 
 #include "daemon/error.h"
 #include "daemon/link/message/wire.h"
@@ -62,7 +63,7 @@ static void on_answer(guint status, JsonObject *answer, const GError *error, voi
         finish(self, NULL);
         return;
     }
-    const char *said = answer ? wire_text(answer, "message") : NULL;
+    const char *said = answer ? json_get_string(answer, "message", NULL) : NULL;
     g_autofree char *text = said && *said
                                 ? https_one_line(said)
                                 : g_strdup_printf("The CRL upload was answered with status %u", status);

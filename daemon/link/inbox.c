@@ -5,6 +5,7 @@
  * on the crypto threads. */
 
 #include "daemon/link/inbox.h"
+#include "daemon/json.h"
 
 #include "daemon/link/message/wire.h"
 #include "daemon/link/offer.h"
@@ -55,9 +56,9 @@ static void on_dealt_with(void *userdata)
 
 static void drop(Inbox *inbox, const TransportMessage *message, const char *reason)
 {
-    g_autofree char *siguuid = https_one_line(wire_text(message->envelope, "siguuid"));
+    g_autofree char *siguuid = https_one_line(json_get_string(message->envelope, "siguuid", NULL));
     g_autofree char *kind = wire_type(message->envelope) == WIRE_REQUEST
-                                ? https_one_line(wire_text(message->envelope, "signtype"))
+                                ? https_one_line(json_get_string(message->envelope, "signtype", NULL))
                                 : NULL;
     channel_context_log_dropped(inbox->channel, siguuid, kind, reason);
     inbox->dealt_with(message->id, inbox->userdata);
@@ -126,7 +127,7 @@ void inbox_add(Inbox *inbox, TransportMessage *message)
     const char *uuid = identity_uuid(link->identity);
     WireType type = wire_type(message->envelope);
     if (type == WIRE_OTHER || g_str_equal(message->publisher, uuid) ||
-        !wire_is_for(message->envelope, uuid) || !wire_text(message->envelope, "smime")) {
+        !wire_is_for(message->envelope, uuid) || !json_get_string(message->envelope, "smime", NULL)) {
         inbox->dealt_with(message->id, inbox->userdata);
         return;
     }

@@ -4,6 +4,7 @@
  * deadline. */
 
 #include "daemon/link/offer.h"
+#include "daemon/json.h"
 
 #include "daemon/link/message/wire.h"
 #include "daemon/link/opening.h"
@@ -88,9 +89,10 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
         finish(offer);
         return;
     }
-    const char *siguuid = wire_text(opened->content, "siguuid");
-    if (!siguuid || !authority_answers_to(channel->authority, wire_text(opened->content, "serial"),
-                                          wire_text(opened->content, "thumbprint"))) {
+    const char *siguuid = json_get_string(opened->content, "siguuid", NULL);
+    if (!siguuid ||
+        !authority_answers_to(channel->authority, json_get_string(opened->content, "serial", NULL),
+                              json_get_string(opened->content, "thumbprint", NULL))) {
         finish(offer); /* another agent may serve it */
         return;
     }

@@ -41,7 +41,7 @@ static GBytes *unwrap(const OpenJob *job, GBytes *signed_content, GError **error
  * another one is another request. */
 static void identify(OpenJob *job, const void *content, gsize size)
 {
-    const char *kind = wire_text(job->message, "signtype");
+    const char *kind = json_get_string(job->message, "signtype", NULL);
     g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
     gsize digest_size = sizeof job->opened.digest;
     if (kind)
@@ -114,7 +114,7 @@ void opening_start(Worker *crypto, EnvelopeTrust *trust, OpeningForm form, JsonO
     job->trust = envelope_trust_ref(trust);
     job->form = form;
     job->message = json_object_ref(message);
-    job->smime = wire_text(message, member);
+    job->smime = json_get_string(message, member, NULL);
     if (key)
         EVP_PKEY_up_ref(key);
     job->key = key;

@@ -504,8 +504,8 @@ static const char *wrong_addressee(const Request *request)
     if (!JSON_NODE_HOLDS_OBJECT(ca))
         return "request.ca is not an object";
     JsonObject *named = json_node_get_object(ca);
-    return authority_answers_to(request->authority, wire_text(named, "serial"),
-                                wire_text(named, "thumbprint"))
+    return authority_answers_to(request->authority, json_get_string(named, "serial", NULL),
+                                json_get_string(named, "thumbprint", NULL))
                ? NULL
                : "The request is for another certificate authority";
 }
@@ -554,7 +554,7 @@ static void on_opened(const Opened *opened, const GError *error, void *userdata)
     memcpy(request->digest, opened->digest, sizeof request->digest);
 
     /* The signed name of the request counts; the unsigned one serves where the content could not be read. */
-    const char *inner = opened->content ? wire_text(opened->content, "siguuid") : NULL;
+    const char *inner = opened->content ? json_get_string(opened->content, "siguuid", NULL) : NULL;
     if (opened->content ? is_siguuid(inner) : is_siguuid(request->siguuid)) {
         if (inner) {
             g_free(request->siguuid);
@@ -589,8 +589,8 @@ Request *request_start(ChannelContext *channel, Lane *lane, TransportMessage *me
     request->tried = g_ptr_array_new_with_free_func((GDestroyNotify)slot_unref);
     request->done = done;
     request->userdata = userdata;
-    const char *kind = wire_text(message->envelope, "signtype");
-    const char *siguuid = wire_text(message->envelope, "siguuid");
+    const char *kind = json_get_string(message->envelope, "signtype", NULL);
+    const char *siguuid = json_get_string(message->envelope, "siguuid", NULL);
     request->kind = https_one_line(kind); /* it is logged before anybody has looked at it */
     request->siguuid = g_strdup(is_siguuid(siguuid) ? siguuid : "");
     opening_start(channel->link->crypto, channel->link->trust, OPENING_REQUEST, message->envelope, "smime",

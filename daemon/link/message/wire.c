@@ -4,20 +4,14 @@
  * none. */
 
 #include "daemon/link/message/wire.h"
+#include "daemon/json.h"
 
 /* Nobody waits longer for a signature; it also keeps the arithmetic in range. */
 #define TTL_MAX (24.0 * 3600.0)
 
-const char *wire_text(JsonObject *object, const char *name)
-{
-    JsonNode *node = json_object_get_member(object, name);
-    bool is_text = node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING;
-    return is_text ? json_node_get_string(node) : NULL;
-}
-
 WireType wire_type(JsonObject *envelope)
 {
-    const char *type = wire_text(envelope, "type");
+    const char *type = json_get_string(envelope, "type", NULL);
     if (g_strcmp0(type, "solicit signature") == 0)
         return WIRE_SOLICIT;
     return g_strcmp0(type, "signature request") == 0 ? WIRE_REQUEST : WIRE_OTHER;
@@ -26,7 +20,8 @@ WireType wire_type(JsonObject *envelope)
 bool wire_is_for(JsonObject *envelope, const char *uuid)
 {
     JsonNode *node = json_object_get_member(envelope, "uuid");
-    return !node || JSON_NODE_HOLDS_NULL(node) || g_strcmp0(wire_text(envelope, "uuid"), uuid) == 0;
+    return !node || JSON_NODE_HOLDS_NULL(node) ||
+           g_strcmp0(json_get_string(envelope, "uuid", NULL), uuid) == 0;
 }
 
 bool wire_caindex_is(JsonObject *envelope, guint caindex)

@@ -11,8 +11,6 @@ typedef enum WireType { WIRE_OTHER, WIRE_SOLICIT, WIRE_REQUEST } WireType;
 WireType wire_type(JsonObject *envelope);
 /* `uuid` null or absent (everybody), or |uuid|. */
 bool wire_is_for(JsonObject *envelope, const char *uuid);
-/* The member as a string, or NULL for anything else. Transfer none. */
-const char *wire_text(JsonObject *object, const char *name);
 /* `caindex` absent, or exactly the integer |caindex|. */
 bool wire_caindex_is(JsonObject *envelope, guint caindex);
 /* When the message has waited too long: received − age + ttl, in µs of g_get_monotonic_time(). `ttl` in

@@ -9,7 +9,6 @@
 
 #include "daemon/error.h"
 #include "daemon/json.h"
-#include "daemon/link/message/wire.h"
 #include "daemon/link/transport/https.h"
 #include "iothsm-build.h"
 #include <string.h>
@@ -142,7 +141,7 @@ bool pubnub_read_time(const char *text, gsize size, gint64 *ret_timetoken, GErro
 char *pubnub_describe_status(guint status, const char *text, gsize size)
 {
     g_autoptr(JsonObject) object = json_object_parse(text, size, NULL);
-    const char *said = object ? wire_text(object, "message") : NULL;
+    const char *said = object ? json_get_string(object, "message", NULL) : NULL;
     g_autofree char *words = https_one_line(said);
     return g_strdup_printf("%u %s%s%s", status, https_status_phrase(status), *words ? ": " : "", words);
 }
@@ -264,7 +263,7 @@ static bool find_members(Scanner *scanner, Part *ret_cursor, Part *ret_messages)
 
 static const char *read_timetoken(JsonObject *object)
 {
-    const char *text = wire_text(object, "t");
+    const char *text = json_get_string(object, "t", NULL);
     gsize length = text ? strspn(text, "0123456789") : 0;
     return length > 0 && length <= TIMETOKEN_LENGTH_MAX && text[length] == '\0' ? text : NULL;
 }
@@ -307,10 +306,10 @@ static JsonObject *member_object(JsonObject *object, const char *name)
 static bool add_message(PubnubBatch *batch, const Part *part, const PubnubReader *reader)
 {
     g_autoptr(JsonObject) object = json_object_parse(part->text, part->size, NULL);
-    const char *channel = object ? wire_text(object, "c") : NULL;
+    const char *channel = object ? json_get_string(object, "c", NULL) : NULL;
     if (!channel)
         return false;
-    const char *publisher = wire_text(object, "i");
+    const char *publisher = json_get_string(object, "i", NULL);
     JsonObject *envelope = member_object(object, "d");
     JsonObject *when = member_object(object, "p");
     const char *published = when ? read_timetoken(when) : NULL;
