@@ -3,9 +3,9 @@
 /* Seal, post, judge the answer. */
 
 #include "daemon/link/delivery.h"
-#include "daemon/json.h"
 
 #include "daemon/error.h"
+#include "daemon/json.h"
 #include "daemon/link/message/wire.h"
 #include "daemon/link/sealing.h"
 #include "daemon/link/transport/https.h"

@@ -5,8 +5,8 @@
  * on the crypto threads. */
 
 #include "daemon/link/inbox.h"
-#include "daemon/json.h"
 
+#include "daemon/json.h"
 #include "daemon/link/message/wire.h"
 #include "daemon/link/offer.h"
 #include "daemon/link/request.h"

@@ -4,8 +4,8 @@
  * deadline. */
 
 #include "daemon/link/offer.h"
-#include "daemon/json.h"
 
+#include "daemon/json.h"
 #include "daemon/link/message/wire.h"
 #include "daemon/link/opening.h"
 #include "daemon/link/sealing.h"

@@ -4,6 +4,7 @@
  * none. */
 
 #include "daemon/link/message/wire.h"
+
 #include "daemon/json.h"
 
 /* Nobody waits longer for a signature; it also keeps the arithmetic in range. */

@@ -5,7 +5,8 @@
  * limit is a timer that cancels it, because a socket's would not see a server that sends one byte a second.
  *
  * libsoup gives a POST a connection of its own, and GnuTLS reads all of the system's roots for each, unless
- * the message is marked as idempotent. All of ours are: whoever sends one, sends it again when it fails. */
+ * the message is marked as idempotent. All of ours are: a bootstrap, a message or a CRL that the platform
+ * gets a second time changes nothing. */
 
 #include "daemon/link/transport/https.h"
 
